@@ -1,0 +1,1 @@
+"""Algorithms: what proposes the next images. One file each, with a tiny `example()`."""

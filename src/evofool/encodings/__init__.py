@@ -1,0 +1,1 @@
+"""Encodings: what a genome means as an image. One frozen dataclass each."""

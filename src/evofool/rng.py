@@ -1,0 +1,138 @@
+"""Random numbers that depend on what they are for, and on nothing else.
+
+A draw is keyed by (seed, search id, generation, name), never by what was drawn before. So a search gives the same result
+alone, in any batch and on any worker, and a run that goes on after a stop needs no stored generator state.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .shapes import Float, Int, Tensor
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_BLOCK = 16_384  # words worked on at a time: they and their temporaries stay in the fastest caches
+_MASK = (1 << 64) - 1
+
+
+def search_id(name: str) -> int:
+    """A 63-bit number for a named search, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
+@functools.lru_cache(maxsize=4096)
+def _name_key(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    """The splitmix64 finaliser, in place (Steele, Lea, Flood 2014, with Stafford's variant 13 constants)."""
+    shifted = z >> np.uint64(30)
+    z ^= shifted
+    z *= _MIX_1
+    np.right_shift(z, np.uint64(27), out=shifted)
+    z ^= shifted
+    z *= _MIX_2
+    np.right_shift(z, np.uint64(31), out=shifted)
+    z ^= shifted
+    return z
+
+
+@functools.lru_cache(maxsize=4)
+def _steps(count: int) -> np.ndarray:
+    steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+    steps.flags.writeable = False
+    return steps
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The source of every random number of B searches side by side.
+
+    `stream["mask"].uniform(784)` draws 784 numbers for each search. Asking the same stream twice gives the same numbers
+    twice: give each purpose its own name. The first numbers of a longer draw are those of a shorter one.
+
+    Args:
+        seeds: one for each search.
+        searches: an id for each search, unique within a seed (see `search_id`).
+        generation: counts the rounds of a search.
+        name: the purposes so far, joined by "/".
+        device: where the drawn tensors are put. The numbers are the same on all of them.
+    """
+
+    seeds: Sequence[int]
+    searches: Sequence[int]
+    generation: int = 0
+    name: str = ""
+    device: Any = "cpu"
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) != len(self.searches):
+            raise ValueError(f"{len(self.seeds)} seeds but {len(self.searches)} searches: one of each is needed")
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, name: str) -> Stream:
+        """The stream for one purpose within this one."""
+        return Stream(self.seeds, self.searches, self.generation, f"{self.name}/{name}", self.device)
+
+    def at(self, generation: int) -> Stream:
+        """The same stream in another generation."""
+        return Stream(self.seeds, self.searches, generation, self.name, self.device)
+
+    def rows(self, index: Sequence[int]) -> Stream:
+        """The streams of some of the searches."""
+        return Stream(
+            [self.seeds[i] for i in index], [self.searches[i] for i in index], self.generation, self.name, self.device
+        )
+
+    def words(self, count: int) -> np.ndarray:
+        """64 random bits, `count` times for each search: [B count], uint64."""
+        key = np.array([seed & _MASK for seed in self.seeds], dtype=np.uint64)
+        searches = np.array([search & _MASK for search in self.searches], dtype=np.uint64)
+        for part in (np.uint64(0), searches, np.uint64(self.generation & _MASK), _name_key(self.name)):
+            key = _mix((key ^ part) + _GOLDEN)
+        drawn = np.empty((len(key), count), dtype=np.uint64)
+        steps = _steps(count)
+        height = max(1, _BLOCK // max(count, 1))
+        for top in range(0, len(key), height):
+            for left in range(0, count, _BLOCK):
+                block = drawn[top : top + height, left : left + _BLOCK]
+                np.add(steps[left : left + _BLOCK], key[top : top + height, None], out=block)
+                _mix(block)
+        return drawn
+
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B *shape"]:
+        """Uniform on [0, 1): multiples of 2^-24 as float32, of 2^-53 as float64."""
+        count = int(np.prod(shape, dtype=np.int64))
+        if dtype == torch.float64:
+            drawn = (self.words(count) >> np.uint64(11)).astype(np.float64)
+            drawn *= 2.0**-53
+        else:
+            halves = self.words((count + 1) // 2).view(np.uint32)[:, :count]  # two numbers from each word
+            drawn = (halves >> np.uint32(8)).astype(np.float32)
+            drawn *= np.float32(2.0**-24)
+        return torch.from_numpy(drawn.reshape(len(self), *shape)).to(self.device)
+
+    def integers(self, high: int | Tensor, *shape: int) -> Int[Tensor, "B *shape"]:
+        """Uniform on {0, ..., high - 1}, int64. `high` is a number, or a tensor that broadcasts to [B *shape]."""
+        limit = torch.as_tensor(high, device=self.device)
+        if bool((limit < 1).any()):
+            raise ValueError(f"integers(high): high must be at least 1, got {int(limit.min())}")
+        drawn = (self.uniform(*shape, dtype=torch.float64) * limit).long()
+        return torch.minimum(drawn, limit.long() - 1)  # a product may round up to `high`
+
+    def permutation(self, count: int) -> Int[Tensor, "B count"]:
+        """A random order of 0, ..., count - 1 for each search."""
+        order = np.argsort(self.words(count), axis=1, kind="stable")
+        return torch.from_numpy(order).to(self.device)
