@@ -1,0 +1,10 @@
+"""The operator study: what selection, crossover and mutation do when a population of images evolves against a CNN.
+
+After Timbe, Carreiras, Munhangane, Breaking CNNs - MNIST Dataset, NOVA IMS (2021).
+
+    scenarios.py   the arms: twelve scenarios, elitism, controls, and what is run to test a claim or a hypothesis
+    run.py         runs them over seeds and classifiers
+    measure.py     what is measured of a population
+    results.py     the numbers that are left behind
+    paper.py       the published figures
+"""

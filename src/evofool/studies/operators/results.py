@@ -1,0 +1,210 @@
+"""The numbers of an operator study: what the runs leave behind, and all that its report is made from.
+
+Nothing here holds a clock value, a process id or a path; how long things took stands in a file of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import DamagedRunError
+
+FORMAT = "evofool-operator-study/1"
+
+Group = Literal["scenario", "elitism", "control", "hypothesis", "rates", "generations", "all-images"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration of the genetic algorithm, run once for every seed and classifier.
+
+    Attributes:
+        name: for a scenario SELECTION_CROSSOVER_MUTATION in the paper's letters (FPS TS RS · SPC AC · SM IM).
+        group: what it is run for.
+        partner: the arm it is compared with, paired by seed; "" where there is none.
+        about: one sentence for a reader; for a hypothesis the same sentence in all of its arms.
+        family: arms that answer one question together ("keep-worst"; "" for the scenarios).
+        generations: how many were made after the initial one.
+        settings: the resolved configuration, JSON values only.
+    """
+
+    name: str
+    group: Group
+    partner: str = ""
+    about: str = ""
+    family: str = ""
+    generations: int = 10
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an independent judge says of the last generation of one run; shares in [0, 1].
+
+    Attributes:
+        fools: the target's answer is not the carried label.
+        reads: the judge's answer is the carried label.
+        adversarial: both at once: the true adversarial rate.
+    """
+
+    fools: float
+    reads: float
+    adversarial: float
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far the last generation is from its ancestor images; mean over the members.
+
+    Attributes:
+        l0: pixels that differ, as a share of all pixels, in [0, 1].
+        l2: Euclidean distance of images in [0, 1].
+        ssim: structural similarity, 1 = equal.
+    """
+
+    l0: float
+    l2: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm, one classifier, one seed.
+
+    The curves have generations + 1 values: index 0 is the untouched images.
+
+    Attributes:
+        accuracy: share of members whose prediction is the label they carry.
+        precision, recall, f1: macro averages over the classes.
+        total_fitness: the paper's positive sum over the population.
+        failed: members without an answer.
+        confusion: last generation, K rows (carried label) by K + 1 columns (prediction; the last one is "no answer").
+        ancestors: how many of the first images still have a descendant.
+        issued: queries the classifier was asked.
+    """
+
+    arm: str
+    classifier: str
+    seed: int
+    accuracy: list[float]
+    precision: list[float]
+    recall: list[float]
+    f1: list[float]
+    total_fitness: list[float]
+    failed: list[int]
+    confusion: list[list[int]]
+    ancestors: int
+    issued: int
+    judged: Judged | None = None
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Originals and what became of them, for one arm (first classifier, first seed).
+
+    Attributes:
+        file: PNG in the run directory, one column a member: the ancestor image above, the evolved one below.
+        labels, ancestor_labels, predictions: class indices; prediction -1 = no answer.
+        confidences: largest probability of the evolved image, in [0, 1].
+    """
+
+    arm: str
+    file: str
+    labels: list[int]
+    ancestor_labels: list[int]
+    predictions: list[int]
+    confidences: list[float]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A classifier of the study.
+
+    Attributes:
+        accuracy: on the test set, in [0, 1].
+        confusion: on the test set, K rows (true class) by K + 1 columns (prediction, "no answer").
+        card: its card, as far as it has one.
+    """
+
+    name: str
+    fingerprint: str
+    accuracy: float
+    confusion: list[list[int]]
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything.
+
+    Attributes:
+        command: repeats the study.
+        config: the resolved configuration, JSON values only.
+        versions: of python, evofool and the libraries that compute.
+        data: name, fingerprint, count.
+        judge: the independent classifier, if there was one.
+    """
+
+    command: str
+    config: dict[str, Any]
+    versions: dict[str, str]
+    data: dict[str, Any]
+    class_names: list[str]
+    targets: list[Target]
+    judge: Target | None
+    arms: list[Arm]
+    runs: list[Run]
+    galleries: list[Gallery] = field(default_factory=list)
+    format: str = FORMAT
+
+    def of(self, arm: str, classifier: str) -> list[Run]:
+        """The runs of one arm on one classifier, by seed."""
+        found = [run for run in self.runs if run.arm == arm and run.classifier == classifier]
+        return sorted(found, key=lambda run: run.seed)
+
+    def group(self, *groups: Group) -> list[Arm]:
+        """The arms of these groups, in the order they were defined."""
+        return [arm for arm in self.arms if arm.group in groups]
+
+    def to_json(self) -> str:
+        """One line a run, so that a difference can be read."""
+        whole = dataclasses.asdict(self)
+        parts = []
+        for key, value in whole.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                rows = ",\n  ".join(json.dumps(row) for row in value)
+                parts.append(f'"{key}": [\n  {rows}\n]')
+            else:
+                parts.append(f'"{key}": {json.dumps(value)}')
+        return "{" + ",\n".join(parts) + "}\n"
+
+
+def load(path: Path) -> Results:
+    """Read what `to_json` wrote.
+
+    Raises:
+        DamagedRunError: the file is missing, is not JSON, or is not of this format.
+    """
+    try:
+        raw = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedRunError(f"{path}: cannot be read as the JSON of a study ({error})") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
+    try:
+        raw["targets"] = [Target(**row) for row in raw["targets"]]
+        raw["judge"] = Target(**raw["judge"]) if raw["judge"] else None
+        raw["arms"] = [Arm(**row) for row in raw["arms"]]
+        raw["galleries"] = [Gallery(**row) for row in raw["galleries"]]
+        for row in raw["runs"]:
+            row["judged"] = Judged(**row["judged"]) if row["judged"] else None
+            row["distance"] = Distance(**row["distance"]) if row["distance"] else None
+        raw["runs"] = [Run(**row) for row in raw["runs"]]
+        return Results(**raw)
+    except (KeyError, TypeError) as error:
+        raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None
