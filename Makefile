@@ -1,0 +1,62 @@
+# Needs Python 3.11 or newer with pip, and nothing else. `make help` lists what there is.
+
+PYTHON ?= python3
+DEMO ?= runs/demo
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench docs docs-check clean distclean
+
+help: ## List the targets.
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "evofool: Python 3.11 or newer" \
+	"is needed, and $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null || echo missing):" \
+	"name another, such as: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv with evofool in it.
+
+demo: $(VENV)/.installed ## Run the operator study on embedded digits, and say where its report is.
+	@run=$(DEMO); n=1; while [ -e "$$run" ]; do n=$$((n + 1)); run=$(DEMO)-$$n; done; \
+	echo "$(BIN)/evofool study operators --data digits --seeds 3 -o $$run/"; \
+	$(BIN)/evofool study operators --data digits --seeds 3 -o "$$run/" || exit; \
+	echo "open in a browser: file://$$(cd "$$run" && pwd)/report.html"
+
+test: $(VENV)/.installed-test ## Run all tests, and see that they reach 95% of the lines.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95
+
+lint: $(VENV)/.installed-test ## Check style, format and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test ## Bring all files into the house format.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.installed ## Write docs/operator-study.md anew from the numbers of its runs.
+	$(BIN)/python docs/make_operator_study.py
+
+docs-check: $(VENV)/.installed ## See that docs/operator-study.md agrees with those numbers.
+	$(BIN)/python docs/make_operator_study.py --check
+
+clean: ## Remove caches and other leftovers; runs/ and .venv stay.
+	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv as well.
+	rm -rf $(VENV) src/evofool.egg-info
