@@ -1,0 +1,154 @@
+"""Small convolutional networks: one function for each architecture, found by reading this module.
+
+An architecture takes `(in_channels, classes, size, **arguments)` and returns a module that maps float images
+[N C H W] in [0, 1] to logits [N K]. Its arguments are positive whole numbers, so that a card can hold them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import ClassifierError, nearest
+
+_SHAPE = ("in_channels", "classes", "size")
+_LARGEST = 1_000_000  # of a number in a card: far above any sane one, far below what overflows a size
+
+
+def small_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: int = 16, hidden: int = 32) -> nn.Module:
+    """Two blocks of 3 x 3 convolution, ReLU and 2 x 2 max pooling, then one hidden dense layer.
+
+    The network of a first course: 55,338 parameters on 28 x 28 gray images with 10 classes.
+
+    Args:
+        in_channels: channels of an image.
+        classes: K.
+        size: (height, width) of an image, each at least 4.
+        width: channels of the first convolution; the second has twice as many.
+        hidden: neurons of the dense layer.
+    """
+    _at_least(4, size)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(2 * width * (size[0] // 4) * (size[1] // 4), hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
+
+
+def judge_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: int = 24) -> nn.Module:
+    """Four strided or plain convolutions with batch normalisation, then the mean over all positions.
+
+    No pooling between layers, no hidden dense layer: built unlike `small_cnn`, so that the two do not share their
+    blind spots by construction. 76,530 parameters on 28 x 28 gray images with 10 classes.
+
+    Args:
+        in_channels: channels of an image.
+        classes: K.
+        size: (height, width) of an image, each at least 8.
+        width: channels of the first convolution; the second has twice, the last two have `8 * width // 3`.
+    """
+    _at_least(8, size)
+    wide = 8 * width // 3
+
+    def block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+        return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+
+    return nn.Sequential(
+        *block(in_channels, width, 5, 2),
+        *block(width, 2 * width, 3, 1),
+        *block(2 * width, wide, 3, 2),
+        *block(wide, wide, 3, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(wide, classes),
+    )
+
+
+def architectures() -> dict[str, Callable[..., nn.Module]]:
+    """Every architecture of this module, by name."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
+        if not name.startswith("_") and tuple(inspect.signature(function).parameters)[:3] == _SHAPE
+    }
+
+
+def build(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The module of an architecture, still without values.
+
+    Its tensors lie on the meta device: nothing is allocated and no generator is drawn from. Fill it with
+    `load_state_dict(..., assign=True)` or `initialise`.
+
+    Args:
+        architecture: name of a function of this module.
+        arguments: `in_channels`, `classes`, `size` and the architecture's own.
+
+    Raises:
+        ClassifierError: unknown architecture or argument, or a value that is not a positive whole number.
+    """
+    known = architectures()
+    if architecture not in known:
+        raise ClassifierError(f"unknown architecture '{architecture}'{nearest(architecture, known)}")
+    parameters = inspect.signature(known[architecture]).parameters
+    for name, value in arguments.items():
+        if name not in parameters:
+            raise ClassifierError(f"{architecture} takes no argument '{name}'{nearest(name, parameters)}")
+        numbers = tuple(value) if name == "size" and isinstance(value, tuple | list) else (value,)
+        if len(numbers) != (2 if name == "size" else 1) or not all(
+            type(number) is int and 0 < number <= _LARGEST for number in numbers
+        ):
+            expected = "two positive whole numbers" if name == "size" else "a positive whole number"
+            raise ClassifierError(f"{architecture}: {name} is {value!r}, expected {expected}")
+    missing = [name for name in _SHAPE if name not in arguments]
+    if missing:
+        raise ClassifierError(f"{architecture} needs {', '.join(missing)}")
+    try:
+        with torch.device("meta"):
+            return known[architecture](**arguments)
+    except (RuntimeError, OverflowError) as error:
+        raise ClassifierError(f"{architecture} cannot be built from {dict(arguments)}: {_line(error)}") from None
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Give a module from `build` fresh values on the CPU, drawn from `generator` alone.
+
+    Convolutions and dense layers: He initialisation (normal, fan in) and zero bias. Batch normalisation: the identity.
+
+    Source: He, Zhang, Ren & Sun, Delving Deep into Rectifiers, ICCV 2015.
+    """
+    module = module.to_empty(device="cpu")
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
+        else:
+            assert not list(part.parameters(recurse=False)), f"initialise does not know {type(part).__name__}"
+    return module
+
+
+def _at_least(smallest: int, size: tuple[int, int]) -> None:
+    if min(size) < smallest:
+        raise ClassifierError(
+            f"images of {size[0]} x {size[1]} are too small for this architecture, expected at least "
+            f"{smallest} x {smallest}"
+        )
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
