@@ -1,0 +1,1 @@
+"""Where the shards of a study run: local.py, processes of this machine."""
