@@ -100,7 +100,13 @@ def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant") -> G:
     """
     genes_a, genes_b = genes(a), genes(b)
     weight = _spread(weight, genes_a)
-    crossed = torch.where(weight, genes_a, genes_b) if weight.dtype == torch.bool else torch.lerp(genes_b, genes_a, weight)
+    if weight.dtype == torch.bool and genes_a.is_floating_point():
+        # 0 and 1 mix exactly, and on a CPU mixing is twice as fast as choosing; bytes are the fastest way to numbers.
+        weight = weight.view(torch.uint8).to(genes_a.dtype)
+    if weight.dtype == torch.bool:
+        crossed = torch.where(weight, genes_a, genes_b)
+    else:
+        crossed = torch.lerp(genes_b, genes_a, weight)
     if isinstance(a, Tensor):
         return crossed  # type: ignore[return-value]
     if carry == "first":
@@ -113,8 +119,11 @@ def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant") -> G:
 def pick(old: G, new: G, index: Int[Tensor, "B n"]) -> G:
     """Members out of two generations: places below P mean the old one, the others the new one."""
     parents, members = genes(old).shape[1], genes(new).shape[1]
-    if index.shape[1] == members and bool((index == torch.arange(parents, parents + members, device=index.device)).all()):
-        return new  # the whole new generation, in order: spares two copies of every image
+    everyone = torch.arange(parents, parents + members, device=index.device)
+    kept = index.shape[1] - members
+    # Most often it is the whole new generation, in order, behind a few of the old one: that spares two copies.
+    if kept >= 0 and bool((index[:, kept:] == everyone).all()) and bool((index[:, :kept] < parents).all()):
+        return _map(lambda p, q: torch.cat([p, q], 1), take(old, index[:, :kept]), new) if kept else new
     return take(_map(lambda p, q: torch.cat([p, q], 1), old, new), index)
 
 
@@ -132,8 +141,10 @@ def edit(genome: G, chosen: Bool[Tensor, "B n"], change: Callable[[Tensor], Tens
         return genome
     place = (~chosen).sort(dim=1, stable=True).indices[:, :most]
     old = genes(genome)
-    part = take(old, place)
-    changed = torch.where(_spread(chosen.gather(1, place), part), change(part), part)
-    offset = torch.arange(len(old), device=old.device)[:, None] * old.shape[1]
-    new = old.flatten(0, 1).index_copy(0, (place + offset).flatten(), changed.flatten(0, 1))
-    return with_genes(genome, new.view_as(old))
+    changed = change(take(old, place)).flatten(0, 1)
+    row = (place + torch.arange(len(old), device=old.device)[:, None] * old.shape[1]).flatten()
+    wanted = chosen.flatten().index_select(0, row)
+    if not bool(wanted.all()):
+        kept = wanted.nonzero().squeeze(1)
+        row, changed = row.index_select(0, kept), changed.index_select(0, kept)
+    return with_genes(genome, old.flatten(0, 1).index_copy(0, row, changed).view_as(old))

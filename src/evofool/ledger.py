@@ -78,13 +78,16 @@ class Ledger:
         sent = self._affordable(search)
         everything = bool(sent.all())
         rows, payers = (images, search) if everything else (images[sent], search[sent])
-        self._issued += torch.bincount(payers, minlength=len(self._issued))
+        answered = torch.bincount(payers, minlength=len(self._issued))
+        self._issued += answered
         scores = self._call(rows, key)
-        failed = scores.isnan().any(1)
+        failed = ~scores.amax(1).isfinite()  # NaN somewhere, or no finite score to choose
         if bool(failed.any()):
             scores = torch.where(failed[:, None], torch.nan, scores)
-            self._failed += torch.bincount(payers[failed], minlength=len(self._issued))
-        self._answered += torch.bincount(payers[~failed], minlength=len(self._issued))
+            unanswered = torch.bincount(payers[failed], minlength=len(self._issued))
+            self._failed += unanswered
+            answered -= unanswered
+        self._answered += answered
         status = failed.to(torch.int8)  # Status.FAILED is 1
         if everything:
             return Answers(scores, status)
@@ -111,13 +114,13 @@ class Ledger:
         """The scores of all rows, in calls of the classifier's size."""
         info = self.classifier.info
         size, classes = info.micro_batch, len(info.class_names)
-        scores = torch.empty(len(rows), classes)
+        answers = [torch.empty(0, classes)]
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
-            count = len(part)
-            if count < size and not info.metered:
-                part = torch.cat([part, part[-1:].expand(size - count, -1, -1, -1)])
-                self._padded += size - count
+            missing = 0 if info.metered else size - len(part)
+            if missing:
+                part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
+                self._padded += missing
             try:
                 answer = self.classifier(part)
             except TargetError as error:
@@ -129,7 +132,8 @@ class Ledger:
                     f"{info.name} answered with scores of shape {tuple(answer.shape)}; "
                     f"expected {(len(part), classes)}: one row an image, one column for each of its classes"
                 )
-            scores[first : first + count] = answer[:count]
+            answers.append(answer)
+        scores = torch.cat(answers)[: len(rows)].float()  # what was padded stands at the end
         if info.kind == "probabilities" and bool(((scores < -1e-6) | (scores > 1 + 1e-6)).any()):
             low, high = scores.nan_to_num(0.5).aminmax()
             raise ClassifierError(

@@ -98,8 +98,8 @@ class Stream:
 
     def words(self, count: int) -> np.ndarray:
         """64 random bits, `count` times for each search: [B count], uint64."""
-        key = np.array([seed & _MASK for seed in self.seeds], dtype=np.uint64)
-        searches = np.array([search & _MASK for search in self.searches], dtype=np.uint64)
+        key = np.array([int(seed) & _MASK for seed in self.seeds], dtype=np.uint64)
+        searches = np.array([int(search) & _MASK for search in self.searches], dtype=np.uint64)
         for part in (np.uint64(0), searches, np.uint64(self.generation & _MASK), _name_key(self.name)):
             key = _mix((key ^ part) + _GOLDEN)
         drawn = np.empty((len(key), count), dtype=np.uint64)

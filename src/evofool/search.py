@@ -95,8 +95,8 @@ def run(
 ) -> Progress:
     """Run searches side by side until the given generation, or until none of them is running.
 
-    A search with a member that the budget did not reach ends there, and its algorithm is not told. A search that ended
-    leaves the batch.
+    A search with a member that the budget did not reach ends there, and its algorithm is not told (but at generation 0,
+    where a state takes its shape from the first answers: what is missing is NaN). A search that ended leaves the batch.
 
     Args:
         problem, algorithm, encoding, objective, criterion, ledger: the parts; see `contracts`.
@@ -124,12 +124,12 @@ def run(
         )
         fitness = objective(evaluated, info)
         fitness = torch.where(evaluated.status == Status.ANSWERED, fitness, torch.nan)
-        success = criterion(evaluated, info)
+        success = criterion(evaluated, info) & (evaluated.status == Status.ANSWERED)
         told = (evaluated.status != Status.UNSENT).all(1)
         after = algorithm.tell(state, evaluated, fitness, success)
-        if not (all_run and bool(told.all())):
+        if generation and not (all_run and bool(told.all())):
             kept = told.nonzero().squeeze(1)
-            after = _merge(progress.state, active[kept], genome.rows(after, kept))
+            after = genome.put(progress.state, active[kept], genome.rows(after, kept))
 
         ends = ~told | (success.any(1) if stop_on_success else False)
         progress = Progress(
@@ -141,8 +141,3 @@ def run(
         if on_generation:
             on_generation(progress, evaluated)
     return progress
-
-
-def _merge(state: Any, index: Int[Tensor, " b"], new: Any) -> Any:
-    """The new rows in the old state; where the shapes differ (before the first answers) there is nothing to keep them."""
-    return genome.put(state, index, new) if len(index) else state

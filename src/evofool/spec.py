@@ -26,12 +26,16 @@ def _module(family: str) -> Any:
 
 
 def operator_names(family: str) -> list[str]:
-    """The public functions of a family ("selection", "objectives", ...), found by reading its module."""
+    """The public functions of a family ("selection", "objectives", ...), found by reading its module.
+
+    In the modules of objectives and criteria, those that judge what was `evaluated`; the others help them.
+    """
     module = _module(family)
     return sorted(
         name
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if family in _FAMILIES or "evaluated" in inspect.signature(value).parameters
     )
 
 
@@ -40,9 +44,12 @@ def _resolve(path: str) -> Callable[..., Any]:
     if ":" in path:
         module_name, _, attribute = path.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
             raise SpecError(f"operator '{path}': {error}; expected importable.module:function") from None
+        if not inspect.isfunction(found):
+            raise SpecError(f"operator '{path}': found {type(found).__name__}; expected a function")
+        return found
     family, _, name = path.partition(".")
     known = (*_FAMILIES, "objectives", "criteria")
     if family not in known:

@@ -55,7 +55,7 @@ class GeneticAlgorithm:
         label_rule: whose label and ancestor a child carries: of the parent that gave it most ("dominant", ties to the
             first), or of the first parent ("first").
         mating: "free": both parents are selected; "self": the second is the first; "label": the second is selected
-            among those that carry the first one's label.
+            among those that carry the first one's label, and is the first where that finds nobody.
 
     Raises:
         SpecError: a value has the wrong type or is out of range.
@@ -120,7 +120,8 @@ class GeneticAlgorithm:
             # NaN is never selected: who carries another label cannot be a partner.
             fitness = torch.where(labels == label, state.fitness, torch.nan)
             partners = torch.where(wanted == label, self.selection(fitness, n, rng=rng[f"label {label}"]), partners)
-        return partners
+        # A selection that does not look at fitness strays; so does any where nobody of a label has an answer.
+        return torch.where(labels.gather(1, partners) == wanted, partners, first)
 
     def tell(self, state: State, evaluated: Evaluated, fitness: Float[Tensor, "B n"], success: Tensor) -> State:
         """The population after the answers to what was asked."""

@@ -14,15 +14,15 @@ from ..shapes import Float, Tensor
 def to_lattice(images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"] | None) -> Float[Tensor, "B n C H W"]:
     """Round gray levels in [0, 1] to multiples of 1/255, as a file of bytes holds them.
 
-    Rounded toward x, the image a search started from, so that the distance to it never grows; half to even where there
-    is no x. The result equals `bytes / 255` in float32 exactly.
+    Rounded toward x, the image a search started from (on the lattice itself), so that no distance to it grows by more
+    than float32 rounding; half to even where there is no x. The result equals `bytes / 255` in float32 exactly.
     """
     levels = images * 255
     if x is None:
         return levels.round_().div_(255)
     # Levels that are whole up to float32 rounding stay what they are.
     whole = levels.round()
-    levels = torch.where((levels - whole).abs() < 1e-3, whole, levels)
+    levels = torch.where((levels - whole).abs() < 1e-4, whole, levels)
     return torch.where(levels > (x[:, None] * 255).round(), levels.floor(), levels.ceil()).div_(255)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..rng import Stream
 from ..shapes import Bool, Float, Tensor
+from .segments import before
 
 
 def single_point(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
@@ -23,8 +22,7 @@ def single_point(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng:
     if length < 2:
         raise ValueError(f"single point crossover needs at least two genes, found {length}")
     cut = 1 + rng["cut"].integers(length - 1, a.shape[1])
-    place = torch.arange(length, device=a.device, dtype=torch.int32)
-    return (place < cut.int()[..., None]).view(a.shape)
+    return before(cut, length).view(a.shape)
 
 
 def arithmetic(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Float[Tensor, "B n 1"]:

@@ -6,6 +6,7 @@ import torch
 
 from ..rng import Stream
 from ..shapes import Float, Int, Tensor
+from .segments import before, mirrored
 
 
 def _two_places(x: Tensor, rng: Stream) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
@@ -45,10 +46,8 @@ def inversion(x: Float[Tensor, "B n *G"], *, rng: Stream) -> Float[Tensor, "B n 
 
     Source: Holland, Adaptation in Natural and Artificial Systems (1975); Eiben & Smith, 2nd ed., chapter 4.
     """
-    one, other = (place.int()[..., None] for place in _two_places(x, rng))
-    start, stop = torch.minimum(one, other), torch.maximum(one, other)
+    one, other = _two_places(x, rng)
     flat = x.flatten(2)
-    place = torch.arange(flat.shape[2], device=x.device, dtype=torch.int32)
-    mirrored = start + stop - place
-    mirrored = torch.where((mirrored >= start) & (mirrored <= stop), mirrored, place)
-    return flat.gather(2, mirrored.long()).view_as(x)
+    length = flat.shape[2]
+    inside = before(torch.maximum(one, other) + 1, length) ^ before(torch.minimum(one, other), length)
+    return torch.where(inside, mirrored(flat, one + other), flat).view_as(x)

@@ -34,7 +34,7 @@ def fitness_proportionate(
     Raises:
         ValueError: a weight would be negative.
 
-    Where all weights are 0 the draw is uniform, over all members.
+    Where all weights are 0 the draw is uniform, over the members that have a fitness.
 
     Source: Eiben & Smith, Introduction to Evolutionary Computing, 2nd ed., chapter 5 (fitness proportional selection,
     windowing); the wheel is turned once for each parent.
@@ -50,7 +50,8 @@ def fitness_proportionate(
             f"fitness proportionate selection: weight baseline - fitness is negative ({float(weight.min()):.4g}) with "
             f"baseline={baseline!r}; expected fitness <= baseline: set baseline='worst' or a larger number"
         )
-    return _roulette(weight, n, rng)
+    able = (~fitness.isnan()).double()
+    return _roulette(torch.where((weight.sum(1) > 0)[:, None], weight, able), n, rng)
 
 
 def tournament(fitness: Float[Tensor, "B P"], n: int, *, rng: Stream, size: int = 2) -> Int[Tensor, "B n"]:

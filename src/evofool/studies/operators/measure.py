@@ -12,8 +12,8 @@ from .results import Distance, Judged
 
 def predictions(scores: Float[Tensor, "*N K"]) -> Int[Tensor, "*N"]:
     """The first choice for each row; K where there is no answer."""
-    unanswered = scores.isnan().any(-1)
-    return torch.where(unanswered, scores.shape[-1], scores.nan_to_num(nan=-torch.inf).argmax(-1))
+    best, predicted = scores.max(-1)  # NaN where one of them is
+    return torch.where(best.isnan(), scores.shape[-1], predicted)
 
 
 def confusion(labels: Int[Tensor, "B P"], predicted: Int[Tensor, "B P"], classes: int) -> Int[Tensor, "B K J"]:
@@ -62,7 +62,10 @@ def ask(classifier: Classifier, images: Float[Tensor, "N C H W"]) -> Float[Tenso
 
 
 def judged(judge: Classifier, images: Float[Tensor, "P C H W"], labels: Tensor, predicted: Tensor) -> Judged:
-    """What an independent classifier says of images that carry labels, beside the target's predictions."""
-    fools = predicted != labels
+    """What an independent classifier says of images that carry labels, beside the target's `predictions`.
+
+    An image without an answer fools nobody.
+    """
+    fools = (predicted != labels) & (predicted < len(judge.info.class_names))
     reads = predictions(ask(judge, images)) == labels
     return Judged(*(float(share.double().mean()) for share in (fools, reads, fools & reads)))

@@ -244,26 +244,24 @@ class _Curves:
 
     info: ClassifierInfo
     plain: bool
-    values: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in ("accuracy", "precision", "recall", "f1", "total_fitness", "failed")}
-    )
+    tables: list[torch.Tensor] = field(default_factory=list)
+    totals: list[torch.Tensor] = field(default_factory=list)
 
     def __call__(self, progress: Progress, evaluated: Evaluated) -> None:
         state = progress.state
         labels = state.genomes.label
-        table = measure.confusion(labels, measure.predictions(state.scores), len(self.info.class_names))
+        self.tables.append(measure.confusion(labels, measure.predictions(state.scores), len(self.info.class_names)))
         # Every arm is measured by the paper's total, whatever it is told to lower.
         each = -state.fitness if self.plain else objectives.timbe_total(state.scores, labels, self.info)
-        rows = (*measure.macro(table), each.nansum(1), state.scores.isnan().any(2).sum(1))
-        for values, row in zip(self.values.values(), rows, strict=True):
-            values.append(row)
+        self.totals.append(each.nansum(1))
 
     def of(self, row: int) -> dict[str, list[Any]]:
         """The curves of one seed, rounded to what can be told apart."""
-        return {
-            name: [round(value, 6) if isinstance(value, float) else value for value in torch.stack(values)[:, row].tolist()]
-            for name, values in self.values.items()
-        }
+        tables = torch.stack(self.tables)[:, row]
+        curves = dict(zip(("accuracy", "precision", "recall", "f1"), measure.macro(tables), strict=True))
+        curves["total_fitness"] = torch.stack(self.totals)[:, row]
+        rounded = {name: [round(value, 6) for value in values.tolist()] for name, values in curves.items()}
+        return {**rounded, "failed": tables[:, :, -1].sum(1).tolist()}
 
 
 def run_shard(shard: Shard, tick: Callable[[int], None]) -> tuple[list[Run], dict[str, Any] | None, float]:
