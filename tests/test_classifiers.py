@@ -490,7 +490,7 @@ class Clockwork(nn.Module):
         last = images.stride()[1] == 1
         self.seen.append((last, len(images)))
         first = len(self.seen) == 1  # a first call is slow, and must not count
-        self.now += (self.call + self.row * len(images) ** 2) * (self.last if last else 1) + 1000 * first
+        self.now += (self.call + self.row * len(images) ** 2) * (self.last if last else 1) + 1e6 * first
         return images.flatten(1)
 
 
@@ -507,7 +507,7 @@ def test_the_fastest_layout_is_the_one_with_the_smallest_time(
     module: Clockwork, best: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "time", SimpleNamespace(perf_counter=lambda: module.now))
-    assert fastest_layout(module, (1, 28, 28), rounds=3) == best
+    assert fastest_layout(module, (1, 28, 28), rounds=1) == best
     assert set(module.seen) == {(last, size) for last in (False, True) for size in (50, 100, 125)}
 
 

@@ -176,10 +176,9 @@ def test_picked_members_are_those_of_both_generations_in_a_row(parents, children
     elites = st.lists(st.integers(0, parents + children - 1), max_size=2).map(
         lambda some: some + list(range(parents, parents + children))
     )
-    rows = data.draw(
-        st.lists(places | elites, min_size=2, max_size=2).filter(lambda rows: len(rows[0]) == len(rows[1]))
-    )
-    index = torch.tensor(rows)
+    one = data.draw(places | elites)
+    other = data.draw((places | elites).filter(lambda row: len(row) == len(one)))
+    index = torch.tensor([one, other])
     picked = genome.pick(old, new, index)
     for field in ("genes", "label", "ancestor"):
         members = torch.cat([getattr(old, field), getattr(new, field)], 1)

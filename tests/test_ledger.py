@@ -65,6 +65,29 @@ def test_rows_come_back_in_the_order_they_were_asked(count):
     assert answers.status.tolist() == [ANSWERED] * count
 
 
+def test_a_classifier_may_answer_in_the_same_buffer_each_time():
+    buffer = torch.empty(4, 3)
+
+    class Reusing(Recording):
+        def __call__(self, batch):
+            return buffer.copy_(self.classifier(batch))
+
+    ledger = Ledger(Reusing(linear(micro_batch=4)), searches=1)
+    answers = ledger.ask(images(11), payers(*[0] * 11))
+    assert torch.equal(answers.scores, linear()(images(11)))
+    buffer.zero_()
+    assert torch.equal(answers.scores, linear()(images(11)))
+
+
+def test_answers_in_double_precision_are_brought_to_single():
+    class Double(Recording):
+        def __call__(self, batch):
+            return self.classifier(batch).double()
+
+    scores = Ledger(Double(linear()), searches=1).ask(images(11), payers(*[0] * 11)).scores
+    assert scores.dtype == torch.float32 and torch.equal(scores, linear()(images(11)))
+
+
 def test_an_empty_batch_is_not_sent():
     classifier = Counting(linear())
     answers = Ledger(classifier, searches=1).ask(images(0), payers())

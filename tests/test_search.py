@@ -151,6 +151,16 @@ def test_a_fresh_interpreter_gives_the_same_numbers():
     assert fresh.stdout.strip() == digest(go(problem(), 5))
 
 
+def test_every_generation_draws_anew():
+    """Two genes exchanged twice would be back in their places."""
+    algorithm = GeneticAlgorithm(selection=op("selection.every"), mating="self", p_mutation=1.0)
+    seen = []
+    go(problem(), 2, algorithm=algorithm, on_generation=lambda progress, evaluated: seen.append(evaluated.genomes))
+    changed = [(one != other).flatten(2).sum(2) for one, other in itertools.combinations(seen, 2)]
+    assert bool((changed[0] == 2).all()) and bool((changed[2] == 2).all())
+    assert bool((changed[1] > 2).all(1).any()) or int((changed[1] == 4).sum()) > 20
+
+
 # Progress
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from evofool.operators import selection
 from evofool.spec import op
+from evofool.testing import contracts
 from fakes import Planted, many, stream
 
 NAN = float("nan")
@@ -254,6 +255,20 @@ def test_only_the_value_of_a_member_matters_and_not_its_place(select):
     other[order] = drawn(select, fitness[order].tolist())
     seen = one + other > 0
     assert stats.chi2_contingency(np.stack([one, other])[:, seen]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("select", [*BY_CHANCE, op("selection.shuffled"), op("selection.every")], ids=repr)
+def test_the_laws_hold_with_every_parameter(select):
+    contracts.check_selection(select)
+
+
+def test_each_search_is_selected_from_by_its_own_fitness():
+    """Also where the worst, the ranks and the failures of its neighbour are others."""
+    fitness = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-40.0, NAN, -70.0, -70.0], [NAN, NAN, -900.0, -800.0]])
+    for select in BY_CHANCE:
+        together = select(fitness, 200, rng=stream(3))
+        for row in range(3):
+            assert torch.equal(select(fitness[row : row + 1], 200, rng=stream(3).rows([row]))[0], together[row])
 
 
 @pytest.mark.parametrize("select", PRESSURE, ids=repr)

@@ -1,0 +1,79 @@
+"""What the documentation tells people to type does work, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evofool.classifiers import SHIPPED
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = "\n".join(blocks(page, "")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("evofool ")]
+
+
+def test_there_are_examples_to_try() -> None:
+    assert sum(len(commands(page)) for page in PAGES) >= 8
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_examples_run(page: Path) -> None:
+    for program in blocks(page, "python"):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "fooled" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path) -> None:
+    shutil.copytree(SHIPPED / "mnist95", tmp_path / "mine")
+    for words in commands(page):
+        if words[1:3] == ["study", "operators"]:
+            arguments = [*words[1:], "--dry-run"]
+        elif words[1] == "list":
+            arguments = words[1:]
+        else:
+            continue  # to train takes minutes (test_cli does it small), and a report needs a run
+        done = subprocess.run(
+            [sys.executable, "-c", "from evofool.cli import main; main()", *arguments],
+            capture_output=True, text=True, timeout=300, cwd=tmp_path, env={**os.environ, "EVOFOOL_DATA": str(real_data)},
+        )  # fmt: skip
+        assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    anchors = set(re.findall(r'<a id="([^"]+)">', text))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors, f"{page.name}: {target}"
+        elif "://" not in target:
+            assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def test_every_verb_of_the_readme_is_one_of_the_program() -> None:
+    from typer.main import get_command
+
+    from evofool.cli import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    for page in PAGES:
+        for words in commands(page):
+            assert words[1] in known, words
