@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
 from .errors import EvofoolError, UserError, nearest
@@ -18,7 +20,34 @@ from .errors import EvofoolError, UserError, nearest
 if TYPE_CHECKING:
     from .studies.operators.run import Config, Outcome, Plan
 
+
+class _Program(TyperGroup):
+    """Turns every expected error into one line and its exit code, before the parser gets hold of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that was named."""
+        try:
+            return super().invoke(ctx)
+        except EvofoolError as error:
+            if os.environ.get("EVOFOOL_DEBUG"):
+                raise
+            typer.echo(f"evofool: {' '.join(str(error).split())}", err=True)
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("evofool: stopped by Ctrl-C; nothing was written", err=True)
+            raise SystemExit(130) from None
+        except BrokenPipeError:  # whoever read our output went away
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+
+
+def _stop(_: int, __: Any) -> NoReturn:
+    typer.echo("evofool: stopped by SIGTERM; nothing was written", err=True)
+    raise SystemExit(128 + signal.SIGTERM)
+
+
 app = typer.Typer(
+    cls=_Program,
     help="Evolve images that fool image classifiers, seeing only what the classifier answers.",
     epilog="Start with: evofool study operators --data digits --seeds 3 -o runs/first/",
     no_args_is_help=True,
@@ -301,15 +330,26 @@ def _command(config: Config) -> str:
 
 
 def _write(outcome: Outcome, out: Path) -> Path:
+    """Write a run directory under another name, and give it its own when it is whole."""
     from .files import write_bytes, write_png
     from .reports.html import write
 
-    for name, sheet in outcome.sheets.items():
-        write_png(out / name, sheet)
-    write_bytes(out / "study.json", outcome.results.to_json().encode())
-    timings = {arm: round(seconds, 3) for arm, seconds in outcome.seconds.items()}
-    write_bytes(out / "timings.json", (json.dumps({"seconds of one core by arm": timings}, indent=1) + "\n").encode())
-    return write(outcome.results, out)
+    final = out.absolute()
+    made = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    try:
+        for name, sheet in outcome.sheets.items():
+            write_png(made / name, sheet)
+        write_bytes(made / "study.json", outcome.results.to_json().encode())
+        timings = {arm: round(seconds, 3) for arm, seconds in outcome.seconds.items()}
+        text = json.dumps({"seconds of one core by arm": timings}, indent=1) + "\n"
+        write_bytes(made / "timings.json", text.encode())
+        report = write(outcome.results, made)
+        os.replace(made, final)
+        return out / report.name
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place or make room") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _summary(outcome: Outcome, report: Path) -> dict[str, Any]:
@@ -399,26 +439,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     return [(s.arm.name, s.arm.about or arms.summary(s)) for s in plain]
 
 
-def _stop(_: int, __: Any) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def main() -> None:
-    """Run the program; every expected error becomes one line and its exit code. EVOFOOL_DEBUG=1 shows tracebacks."""
+    """Run the program. EVOFOOL_DEBUG=1 shows the tracebacks of expected errors, too."""
     signal.signal(signal.SIGTERM, _stop)
-    try:
-        app(standalone_mode=False) if os.environ.get("EVOFOOL_DEBUG") else _run()
-    except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-
-
-def _run() -> None:
-    try:
-        app()
-    except EvofoolError as error:
-        typer.echo(f"evofool: {' '.join(str(error).split())}", err=True)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("evofool: stopped by Ctrl-C; nothing was written", err=True)
-        raise SystemExit(130) from None
+    app()

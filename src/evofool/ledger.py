@@ -132,7 +132,7 @@ class Ledger:
                     f"{info.name} answered with scores of shape {tuple(answer.shape)}; "
                     f"expected {(len(part), classes)}: one row an image, one column for each of its classes"
                 )
-            answers.append(answer)
+            answers.append(answer.clone())  # a classifier may use its buffer again
         scores = torch.cat(answers)[: len(rows)].float()  # what was padded stands at the end
         if info.kind == "probabilities" and bool(((scores < -1e-6) | (scores > 1 + 1e-6)).any()):
             low, high = scores.nan_to_num(0.5).aminmax()

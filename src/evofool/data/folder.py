@@ -347,7 +347,10 @@ def _opened(source: Source, parts: Parts, where: str) -> Iterator[Image.Image]:
 
 
 def _pixels(picture: Image.Image, where: str, size: Size | None, channels: int | None) -> np.ndarray:
-    """Bytes [1 H W] or [3 H W] of an open image: what is transparent lies on white, as a viewer shows it."""
+    """Bytes [1 H W] or [3 H W] of an open image.
+
+    What is transparent is laid on white, as viewers show it. A turn that a camera only noted (EXIF) is not made.
+    """
     is_gray = picture.mode in _GRAY_MODES
     mode = "L" if channels == 1 or (channels is None and is_gray) else "RGB"
     if picture.mode in ("I", "F"):

@@ -55,7 +55,7 @@ def fitness_proportionate(
 
 
 def tournament(fitness: Float[Tensor, "B P"], n: int, *, rng: Stream, size: int = 2) -> Int[Tensor, "B n"]:
-    """Let `size` members, drawn uniformly with replacement, compete for each place; the best wins, ties to the first drawn.
+    """Let `size` members, drawn uniformly with replacement, compete for each place; of equals the first wins.
 
     Members with fitness NaN do not enter (they lose where a whole population is NaN: then the draw is uniform).
 
@@ -98,7 +98,7 @@ def linear_ranking(fitness: Float[Tensor, "B P"], n: int, *, rng: Stream, pressu
     ordered = loss.sort(1).values
     able = (~failed).sum(1, keepdim=True)
     better = torch.searchsorted(ordered, loss)
-    not_worse = torch.minimum(torch.searchsorted(ordered, loss, right=True), able)
+    not_worse = torch.searchsorted(ordered, loss, right=True)
     worse = able - 0.5 * (better + not_worse + 1)  # members behind this one, half of its equals counted
     slope = 2.0 * (pressure - 1.0) / (able - 1).clamp(min=1)
     weight = (2.0 - pressure) + slope * worse
