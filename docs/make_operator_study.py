@@ -1,8 +1,8 @@
 """Writes docs/operator-study.md and its figures from the numbers of the runs, or checks that they agree.
 
-    python docs/make_operator_study.py                     from docs/operator-study/study.json
-    python docs/make_operator_study.py --from runs/oreo    take over the numbers and galleries of a run first
-    python docs/make_operator_study.py --check             fail where the page says something else than the numbers
+python docs/make_operator_study.py                     from docs/operator-study/study.json
+python docs/make_operator_study.py --from runs/oreo    take over the numbers and galleries of a run first
+python docs/make_operator_study.py --check             fail where the page says something else than the numbers
 """
 
 from __future__ import annotations

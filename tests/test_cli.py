@@ -16,12 +16,25 @@ import pytest
 from evofool.classifiers import SHIPPED
 
 PROGRAM = [sys.executable, "-c", "from evofool.cli import main; main()"]
-SMALL = ["--data", "digits", "--seeds", "2", "--scenarios", "FPS_AC_SM", "--set", "population=40", "--set", "generations=2"]
+SMALL = [
+    "--data",
+    "digits",
+    "--seeds",
+    "2",
+    "--scenarios",
+    "FPS_AC_SM",
+    "--set",
+    "population=40",
+    "--set",
+    "generations=2",
+]
 
 
 def evofool(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=300, env=environment, **options)
+    return subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=300, env=environment, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +50,14 @@ def test_a_study_ends_with_its_findings_and_its_report(study) -> None:
     assert "Traceback" not in done.stderr
     assert done.stdout.strip().endswith(f"report: {out / 'report.html'}")
     assert done.stdout.startswith("• ")
-    assert {p.name for p in out.iterdir()} == {"figures", "images", "tables", "report.html", "study.json", "timings.json"}
+    assert {p.name for p in out.iterdir()} == {
+        "figures",
+        "images",
+        "tables",
+        "report.html",
+        "study.json",
+        "timings.json",
+    }
     assert not list(out.rglob(".*")), "temporary files are left behind"
 
 
@@ -60,7 +80,9 @@ def test_the_recorded_command_repeats_the_study(study, tmp_path) -> None:
 
 
 def test_json_gives_one_line_on_stdout(tmp_path) -> None:
-    done = evofool("study", "operators", *SMALL, "--judge", "none", "--workers", "1", "--json", "-o", str(tmp_path / "j"))
+    done = evofool(
+        "study", "operators", *SMALL, "--judge", "none", "--workers", "1", "--json", "-o", str(tmp_path / "j")
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1 and summary["queries"] == 480 and summary["findings"]
@@ -80,11 +102,23 @@ def test_train_then_study_with_the_trained_classifier(tmp_path) -> None:
     assert card["command"] == (
         "evofool train --data digits --architecture small_cnn --seed 5 --target-accuracy 0.8 -o mine"
     )
-    done = evofool("study", "operators", *SMALL, "--classifier", str(tmp_path / "mine"), "--workers", "1", "-o", str(tmp_path / "s"))
+    done = evofool(
+        "study",
+        "operators",
+        *SMALL,
+        "--classifier",
+        str(tmp_path / "mine"),
+        "--workers",
+        "1",
+        "-o",
+        str(tmp_path / "s"),
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings"])
+@pytest.mark.parametrize(
+    "kind", ["operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings"]
+)
 def test_everything_that_can_be_listed_has_a_line_about_it(kind: str) -> None:
     lines = evofool("list", kind).stdout.splitlines()
     assert len(lines) >= 2
@@ -122,6 +156,10 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         (colour / name).mkdir(parents=True)
         Image.new("RGB", (28, 28)).save(colour / name / "x.png")
     (tmp_path / "empty").mkdir()
+
+    def other(name: str) -> list[str]:
+        return ["study", "operators", "--data", str(tmp_path / name), "--classifier", "digits"]
+
     (tmp_path / "cut.idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x09")
     digits = ["study", "operators", "--data", "digits"]
     return {
@@ -139,15 +177,15 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "unknown classifier": ([*digits, "--classifier", "digit"], "did you mean 'digits'"),
         "changed weights": ([*digits, "--classifier", str(changed)], "changed"),
         "card without weights": ([*digits, "--classifier", str(bare)], "weights.safetensors"),
-        "unknown data": (["study", "operators", "--data", str(tmp_path / "nowhere"), "--classifier", "digits"], "nowhere"),
-        "empty folder": (["study", "operators", "--data", str(tmp_path / "empty"), "--classifier", "digits"], "empty"),
-        "one class": (["study", "operators", "--data", str(tmp_path / "one"), "--classifier", "digits"], "one"),
-        "other shape": (["study", "operators", "--data", str(colour), "--classifier", "digits", "--set", "population=2"], "(3, 28, 28)"),
-        "cut file": (["study", "operators", "--data", str(tmp_path / "cut.idx3-ubyte"), "--classifier", "digits"], "cut.idx3-ubyte"),
+        "unknown data": (other("nowhere"), "nowhere"),
+        "empty folder": (other("empty"), "empty"),
+        "one class": (other("one"), "one"),
+        "other shape": ([*other("colour"), "--set", "population=2"], "(3, 28, 28)"),
+        "cut file": (other("cut.idx3-ubyte"), "cut.idx3-ubyte"),
         "no classifier": (["study", "operators", "--data", str(colour)], "--classifier"),
         "no seeds": ([*digits, "--seeds", "0"], "seeds = 0"),
         "no workers": ([*digits, "--workers", "0"], "workers 0"),
-        "unknown architecture": (["train", "--data", "digits", "--architecture", "smal_cnn"], "did you mean 'small_cnn'"),
+        "architecture": (["train", "--data", "digits", "--architecture", "smal_cnn"], "did you mean 'small_cnn'"),
         "target": (["train", "--data", "digits", "--target-accuracy", "95"], "95"),
         "nothing to report": (["report", str(full)], "no study.json"),
         "unknown kind": (["list", "oprators"], "did you mean 'operators'"),
@@ -168,7 +206,18 @@ def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path) -> 
 
 
 def test_ctrl_c_is_one_line_and_130_and_leaves_nothing(tmp_path) -> None:
-    arguments = ["study", "operators", "--data", "digits", "--seeds", "10", "--workers", "2", "-o", str(tmp_path / "out")]
+    arguments = [
+        "study",
+        "operators",
+        "--data",
+        "digits",
+        "--seeds",
+        "10",
+        "--workers",
+        "2",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     process = subprocess.Popen(
         [*PROGRAM, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
         env={**os.environ, "TERM": "dumb"},

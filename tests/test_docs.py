@@ -52,7 +52,8 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
             continue  # to train takes minutes (test_cli does it small), and a report needs a run
         done = subprocess.run(
             [sys.executable, "-c", "from evofool.cli import main; main()", *arguments],
-            capture_output=True, text=True, timeout=300, cwd=tmp_path, env={**os.environ, "EVOFOOL_DATA": str(real_data)},
+            capture_output=True, text=True, timeout=300, cwd=tmp_path,
+            env={**os.environ, "EVOFOOL_DATA": str(real_data)},
         )  # fmt: skip
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
 

@@ -108,7 +108,10 @@ def test_the_gallery_shows_ancestors_above_and_evolved_below(outcome: run.Outcom
     gallery = next(g for g in outcome.results.galleries if g.arm == "FPS_AC_SM")
     sheet = outcome.sheets[gallery.file]
     assert sheet.shape == (1, 56, 28 * len(gallery.labels)) and sheet.dtype == torch.uint8
-    originals = {image.numpy().tobytes() for image in run.population(run.plan(SMALL).dataset, [0], 60).genes[0].mul(255).round().byte()}
+    originals = {
+        image.numpy().tobytes()
+        for image in run.population(run.plan(SMALL).dataset, [0], 60).genes[0].mul(255).round().byte()
+    }
     for column in range(len(gallery.labels)):
         assert sheet[:, :28, 28 * column : 28 * (column + 1)].contiguous().numpy().tobytes() in originals
     assert any(
@@ -119,7 +122,9 @@ def test_the_gallery_shows_ancestors_above_and_evolved_below(outcome: run.Outcom
 
 def test_a_sweep_runs_every_point_with_its_control() -> None:
     config = dataclasses.replace(
-        SMALL, names=("FPS_AC_SM",), settings={"p_mutation": ("0.1", "0.5"), "population": ("60",), "generations": ("2", "3")}
+        SMALL,
+        names=("FPS_AC_SM",),
+        settings={"p_mutation": ("0.1", "0.5"), "population": ("60",), "generations": ("2", "3")},
     )
     plan = run.plan(config)
     names = {s.arm.name for s in plan.scenarios}

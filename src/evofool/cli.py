@@ -62,14 +62,16 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="mnist, digits (embedded, needs no download), or a file or folder: class folders of images, a zip of them, "
-        "an .npz, IDX files.",
+        help="mnist, digits (embedded, needs no download), or a file or folder: class folders of images, a zip of "
+        "them, an .npz, IDX files.",
     ),
 ]
 DataDir = Annotated[
     str | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of mnist lie.", show_default=False)
 ]
-Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Directory to write; new or empty.", show_default=False)]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Directory to write; new or empty.", show_default=False)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line on stdout.")]
 
@@ -82,7 +84,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of the program itself."""
 
@@ -95,7 +99,9 @@ def _say(text: str, *, quiet: bool = False) -> None:
 def _new_directory(path: Path) -> Path:
     """Refuse to write among other files."""
     if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path}: the directory is not empty; expected a new or an empty one: choose another name for -o")
+        raise UserError(
+            f"{path}: the directory is not empty; expected a new or an empty one: choose another name for -o"
+        )
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: there is a file of this name; expected a new or an empty directory")
     return path
@@ -122,7 +128,8 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Decides the first weights and the order of the images.")] = 0,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For tables; the directory's name if left out.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="For tables; the directory's name if left out.", show_default=False),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -167,8 +174,8 @@ def train(
         card = training.save(trained, images, out, name, test, command=shlex.join([*words, "-o", name]))
     if not trained.reached:
         _say(
-            f"evofool: the target of {target_accuracy:.1%} was not reached: {trained.held_out_accuracy:.1%} of held-out "
-            f"images right after {trained.epochs} epochs; give more --epochs or another --architecture",
+            f"evofool: the target of {target_accuracy:.1%} was not reached: {trained.held_out_accuracy:.1%} of "
+            f"held-out images right after {trained.epochs} epochs; give more --epochs or another --architecture",
         )
     _say(f"{out}: {card.accuracy:.2%} of {len(test):,} test images right", quiet=quiet)
     if as_json:
@@ -246,14 +253,16 @@ def operators(
         typer.Option(
             "--set",
             metavar="NAME=VALUE,...",
-            help="Change a setting in every arm, such as generations=100; several values make a sweep. May be repeated.",
+            help="Change a setting in every arm, such as generations=100; several values make a sweep. Repeatable.",
             show_default=False,
         ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes (one for each processor).", show_default=False)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the forecast, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the forecast, run nothing.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -264,7 +273,8 @@ def operators(
     """
     from .executors.local import available_processors
     from .progress import duration, progress
-    from .studies.operators import run, scenarios as arms
+    from .studies.operators import run
+    from .studies.operators import scenarios as arms
 
     _new_directory(out)
     target, reader = _TARGETS.get(data, (None, "none"))
@@ -374,7 +384,9 @@ def report(
     from .studies.operators.results import load
 
     if not (run / "study.json").is_file():
-        raise UserError(f"{run}: no study.json there; expected the directory that `evofool study operators -o DIR` wrote")
+        raise UserError(
+            f"{run}: no study.json there; expected the directory that `evofool study operators -o DIR` wrote"
+        )
     results = load(run / "study.json")
     with progress("writing the report", None, quiet=quiet):
         path = write(results, run)
@@ -411,7 +423,10 @@ def _listed(kind: str) -> list[tuple[str, str]]:
 
         cards = {name: json.loads((SHIPPED / name / "card.json").read_text()) for name in shipped()}
         return [
-            (name, f"{card['architecture']}, trained on {card['data']}: {card['accuracy']:.1%} of the test images right")
+            (
+                name,
+                f"{card['architecture']}, trained on {card['data']}: {card['accuracy']:.1%} of the test images right",
+            )
             for name, card in cards.items()
         ]
     if kind == "architectures":

@@ -1,4 +1,4 @@
-"""The only code that knows how a genome is laid out: a tensor, or a frozen dataclass of tensors whose first is the genes.
+"""The only code that knows how a genome is laid out: a tensor, or a frozen dataclass of tensors, the genes first.
 
 Every tensor of a genome leads with [B P]. The fields after the genes (label, ancestor) are carried: operators never see
 them, and a child takes them from one of its parents. The functions on rows work on any nest of dataclasses and tensors
@@ -53,7 +53,7 @@ def with_genes(genome: G, new: Tensor) -> G:
     """The same genome with other genes."""
     if isinstance(genome, Tensor):
         return new  # type: ignore[return-value]
-    return dataclasses.replace(genome, **{dataclasses.fields(genome)[0].name: new})  # type: ignore[type-var]
+    return dataclasses.replace(genome, **{dataclasses.fields(genome)[0].name: new})  # type: ignore[type-var,arg-type]
 
 
 def labels(genome: Any, otherwise: Int[Tensor, " B"] | None) -> Int[Tensor, "B P"]:

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, and on nothing else.
 
-A draw is keyed by (seed, search id, generation, name), never by what was drawn before. So a search gives the same result
-alone, in any batch and on any worker, and a run that goes on after a stop needs no stored generator state.
+A draw is keyed by (seed, search id, generation, name), never by what was drawn before. So a search gives the same
+result alone, in any batch and on any worker, and a run that goes on after a stop needs no stored generator state.
 """
 
 from __future__ import annotations

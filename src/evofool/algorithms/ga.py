@@ -82,7 +82,9 @@ class GeneticAlgorithm:
         """
         searches, population = genome.genes(genomes).shape[:2]
         if self.elites >= population:
-            raise SpecError(f"elites = {self.elites} with a population of {population}: expected fewer elites than members")
+            raise SpecError(
+                f"elites = {self.elites} with a population of {population}: expected fewer elites than members"
+            )
         device = genome.genes(genomes).device
         return State(
             genomes,

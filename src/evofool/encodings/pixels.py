@@ -30,8 +30,14 @@ def to_lattice(images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"] |
 class Pixels:
     """The whole image as genes, each in [0, 1]; the genes stay float32 and are never rounded, only what is sent is."""
 
-    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
-        """n images of independent uniform gray levels for each search."""
+    def sample(self, x: Float[Tensor, "B C H W"] | None, n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """n images of independent uniform gray levels for each search, of the size of its x.
+
+        Raises:
+            ValueError: there is no x to take the size from.
+        """
+        if x is None:
+            raise ValueError("whole images cannot be sampled without an image x that tells their size")
         return rng["pixels"].uniform(n, *x.shape[1:])
 
     def repair(self, genomes: genome.G, x: Tensor | None) -> genome.G:

@@ -21,7 +21,9 @@ def elitist(fitness: Float[Tensor, "B M"], n: int, *, parents: int) -> Int[Tenso
     children = fitness.shape[1] - parents
     elites = n - children
     if not 0 <= elites <= parents:
-        raise ValueError(f"{children} children and {parents} parents for {n} places: expected {n - parents} to {n} children")
+        raise ValueError(
+            f"{children} children and {parents} parents for {n} places: expected {n - parents} to {n} children"
+        )
     best = fitness[:, :parents].nan_to_num(nan=torch.inf).sort(dim=1, stable=True).indices[:, :elites]
     return torch.cat([best, torch.arange(parents, parents + children, device=fitness.device).expand(len(best), -1)], 1)
 

@@ -381,7 +381,8 @@ def _shares(axis: Axes, arm: str) -> None:
     head, mark, rest = arm.partition("@")
     axis.set_title(label(head, 30), loc="left", pad=15 if mark else 6)
     if mark:
-        axis.text(0, 1.03, label(rest.replace(",", ", "), 42), transform=axis.transAxes, fontsize=8, color="#444444")
+        words = {"100": "100 generations", "all": "all test images"}.get(rest, rest.replace(",", ", "))
+        axis.text(0, 1.03, label(words, 42), transform=axis.transAxes, fontsize=8, color="#444444")
     axis.set_ylim(0, 1)
     axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axis.margins(x=0.02)

@@ -272,12 +272,12 @@ def check_algorithm(
         generations: rounds in which it has to lower the best fitness of each search.
     """
     name = f"{algorithm!r}"
-    encoding = encoding or Pixels()
+    coded: Encoding = encoding or Pixels()
     assert _frozen(algorithm), f"{name}: its configuration is not a frozen dataclass"
     assert algorithm == replace(algorithm), f"{name}: a copy is not equal by value"  # type: ignore[type-var]
     classifier = Linear(4 * Stream([7] * 3, range(3))["weight"].uniform(1, 6, 6) - 2, micro_batch=9)
     x = torch.full((SEARCHES, 1, 6, 6), 0.4)
-    initial = encoding.sample(x, population, _stream())
+    initial = coded.sample(x, population, _stream())
 
     def go(rows: list[int], until: int, progress: Progress | None = None) -> tuple[Progress, list[Tensor]]:
         best: list[Tensor] = []
@@ -295,7 +295,7 @@ def check_algorithm(
         end = run(
             problem,
             algorithm=algorithm,
-            encoding=encoding,
+            encoding=coded,
             objective=objectives.true_class_probability,
             criterion=criteria.misclassified,
             ledger=ledger,

@@ -166,7 +166,8 @@ def _arms(config: Config, images: int) -> list[Scenario]:
     for s in arms:
         if s.population > images:
             raise DataError(
-                f"{images} test images for a population of {s.population}: give more images, or --set population={images}"
+                f"{images} test images for a population of {s.population}: "
+                f"give more images, or --set population={images}"
             )
         size = scenarios.largest_tournament(s)
         if size > s.population:
@@ -378,7 +379,9 @@ class Outcome:
     seconds: dict[str, float]
 
 
-def execute(plan: Plan, *, workers: int | None = None, command: str = "", on_tick: Callable[[int], None] | None = None) -> Outcome:
+def execute(
+    plan: Plan, *, workers: int | None = None, command: str = "", on_tick: Callable[[int], None] | None = None
+) -> Outcome:
     """Run a plan.
 
     Args:

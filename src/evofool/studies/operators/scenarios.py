@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,7 +127,12 @@ def hypotheses(base: Scenario) -> list[Scenario]:
     for plain in scenarios(base):
         ga, name = plain.algorithm, plain.arm.name
         families: list[tuple[str, str, GeneticAlgorithm, Op]] = [
-            ("first-label", "a child carries the label of its first parent", replace(ga, label_rule="first"), PAPER_OBJECTIVE),
+            (
+                "first-label",
+                "a child carries the label of its first parent",
+                replace(ga, label_rule="first"),
+                PAPER_OBJECTIVE,
+            ),
             ("within-label", "both parents carry the same label", replace(ga, mating="label"), PAPER_OBJECTIVE),
             (
                 "integer-labels",
@@ -219,13 +224,13 @@ def configured(scenario: Scenario, settings: dict[str, str]) -> Scenario:
     return replace(scenario, algorithm=algorithm, arm=arm, population=population)
 
 
-def grid(settings: dict[str, Sequence[str]]) -> list[dict[str, str]]:
+def grid(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """Every combination of the given values, in order."""
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
 
 
 def sweep(
-    plain: Iterable[Scenario], settings: dict[str, Sequence[str]], *, partner: Callable[[Arm, str], str]
+    plain: Iterable[Scenario], settings: Mapping[str, Sequence[str]], *, partner: Callable[[Arm, str], str]
 ) -> list[Scenario]:
     """Scenarios at every combination of settings, named for what varies; `partner(arm, point)` says what each meets."""
     varied = [name for name, values in settings.items() if len(values) > 1]
@@ -279,4 +284,6 @@ def largest_tournament(scenario: Scenario) -> int:
 def summary(scenario: Scenario) -> str:
     """The operators of a scenario in one line."""
     algorithm = scenario.algorithm
-    return ", ".join(repr(part)[3:-1].replace("'", "") for part in (algorithm.selection, algorithm.crossover, algorithm.mutation))
+    return ", ".join(
+        repr(part)[3:-1].replace("'", "") for part in (algorithm.selection, algorithm.crossover, algorithm.mutation)
+    )
