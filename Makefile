@@ -46,7 +46,7 @@ format: $(VENV)/.installed-test ## Bring all files into the house format.
 	$(BIN)/ruff format
 
 bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/operators.py
 
 docs: $(VENV)/.installed ## Write docs/operator-study.md anew from the numbers of its runs.
 	$(BIN)/python docs/make_operator_study.py

@@ -49,8 +49,8 @@ def run(
 ) -> Run:  # fmt: skip
     """One run whose accuracy falls from 0.95 to the one given."""
     accuracy = min(1.0, max(0.0, accuracy))
-    fall = [1 - math.exp(-3.5 * g / generations) for g in range(generations + 1)]
-    fall = [f / fall[-1] for f in fall] if generations else [1.0]
+    fall = [1 - math.exp(-3.5 * g / max(1, generations)) for g in range(generations + 1)]
+    fall = [f / fall[-1] for f in fall] if generations else [0.0]
     curve = [start + (accuracy - start) * f for f in fall]
     total = fitness if fitness is not None else population * (0.75 - 0.7 * accuracy)
     return Run(

@@ -80,7 +80,12 @@ def test_settings_that_no_image_can_have_are_refused():
     refused("channels 4", "1 (gray)", call=lambda: load_data("digits", channels=4))  # type: ignore[arg-type]
     refused("(0, 28)", "at least 1 pixel", call=lambda: load_data("digits", size=(0, 28)))
     refused("(9000, 9000)", "64,000,000", call=lambda: load_data("digits", size=(9000, 9000)))
-    refused("digits", "GB", "smaller size", call=lambda: load_data("digits", size=(4000, 4000)))
+
+
+def test_more_than_memory_holds_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dataset_module, "MAX_BYTES", 1000 * 28 * 28)
+    assert len(load_data("digits")) == 1000
+    refused("digits", "1000 images", "GB", "smaller size", call=lambda: load_data("digits", size=(28, 29)))
 
 
 def test_a_name_wins_over_a_folder_and_a_path_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

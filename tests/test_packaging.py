@@ -113,6 +113,12 @@ def test_make_help_lists_every_target():
     assert sorted(listed) == sorted(targets)
 
 
+def test_the_scripts_that_make_runs_exist():
+    scripts = re.findall(r"\b(?:benchmarks|docs)/\w+\.py", (ROOT / "Makefile").read_text())
+    assert len(scripts) >= 3
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
 @pytest.fixture
 def fresh(tmp_path) -> Path:
     """A folder with what make reads, and no environment."""

@@ -108,7 +108,7 @@ def test_more_generations_or_rates_are_needed_where_they_help_those_who_lag() ->
     found = rates(usual=0.6, best=0.1, longer=0.05)
     assert found.verdict == SUPPORTED
     assert "p_crossover=0.6" in found.evidence
-    assert "-0.550" in found.evidence  # highest rates beside the lowest
+    assert "\N{MINUS SIGN}0.550" in found.evidence  # highest rates beside the lowest
     assert rates(usual=0.05, best=0.1, longer=0.01).verdict == NOT_SUPPORTED  # ahead already
     assert rates(usual=0.6, best=0.1, longer=0.6).verdict == UNTOLD
 

@@ -261,7 +261,7 @@ def test_contrasts_are_paired_by_seed_and_adjusted_together() -> None:
     assert ts.outcome == "lower"
     assert rows["FPS_AC_SM_elitism"].partner == "FPS_AC_SM"
     assert rows["RND_SELF_SM"].paired[:3] == (0, 0, 0)
-    assert rows["RND_SELF_SM"].outcome == "no difference shown"
+    assert rows["RND_SELF_SM"].outcome == "not shown"
     fitness = {row.arm: row for row in ranking.contrasts(results, "cnn-a", "total_fitness")}
     assert fitness["TS_SPC_SM"].outcome == "higher"
 

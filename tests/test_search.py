@@ -251,11 +251,20 @@ def test_a_search_stops_at_its_first_success_and_the_others_go_on():
     assert torch.equal(end.state.genomes[0], alone.state.genomes[0])
 
 
-def test_without_the_wish_to_stop_success_is_only_noted():
-    seen = []
-    end = go(problem(), 4, on_generation=lambda progress, evaluated: seen.append(progress.success.clone()))
-    assert end.success.any() and end.running.all() and end.generation == 4
-    assert all(bool((later | ~before).all()) for before, later in itertools.pairwise(seen))  # never forgotten
+def test_without_the_wish_to_stop_success_is_noted_and_never_forgotten():
+    """A criterion that finds a success in the first member of search 1, in generation 1 alone."""
+    seen, round_ = [], itertools.count()
+
+    def once(evaluated, info):
+        success = torch.zeros_like(evaluated.labels, dtype=torch.bool)
+        success[1, 0] = next(round_) == 1
+        return success
+
+    end = go(
+        problem(), 4, criterion=once, on_generation=lambda progress, evaluated: seen.append(progress.success.tolist())
+    )
+    assert seen == [[False] * 3] + [[False, True, False]] * 4
+    assert end.running.all() and end.generation == 4
 
 
 # Budgets

@@ -89,7 +89,7 @@ def _spread(weight: Tensor, like: Tensor) -> Tensor:
     return weight.reshape(weight.shape + (1,) * (like.ndim - weight.ndim))
 
 
-def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant") -> G:
+def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant", *, overwrite: bool = False) -> G:
     """The children of parents a and b.
 
     Args:
@@ -97,6 +97,7 @@ def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant") -> G:
         weight: share of a in each gene, in [0, 1]: a mask of bools [B n *G], or numbers [B n *G] or [B n 1].
         carry: whose label and ancestor a child carries: "dominant" = of the parent with the larger mean weight (ties
             to the first), "first" = of a.
+        overwrite: the children's genes may take the place of b's, which spares time and memory.
     """
     genes_a, genes_b = genes(a), genes(b)
     weight = _spread(weight, genes_a)
@@ -106,7 +107,7 @@ def cross(a: G, b: G, weight: Tensor, carry: LabelRule = "dominant") -> G:
     if weight.dtype == torch.bool:
         crossed = torch.where(weight, genes_a, genes_b)
     else:
-        crossed = torch.lerp(genes_b, genes_a, weight)
+        crossed = torch.lerp(genes_b, genes_a, weight, out=genes_b if overwrite else None)
     if isinstance(a, Tensor):
         return crossed  # type: ignore[return-value]
     if carry == "first":
@@ -127,14 +128,15 @@ def pick(old: G, new: G, index: Int[Tensor, "B n"]) -> G:
     return take(_map(lambda p, q: torch.cat([p, q], 1), old, new), index)
 
 
-def edit(genome: G, chosen: Bool[Tensor, "B n"], change: Callable[[Tensor], Tensor]) -> G:
+def edit(genome: G, chosen: Bool[Tensor, "B n"], change: Callable[[Tensor], Tensor], *, overwrite: bool = False) -> G:
     """The same members, the genes of the chosen ones changed.
 
     Args:
-        genome: not changed itself.
+        genome: not changed itself, unless `overwrite`.
         chosen: which members. They are brought together first, so that `change` sees as many rows in each search as the
             search with most of them has, and works on no others.
         change: takes and gives genes [B m *G].
+        overwrite: the genes may be changed where they are, which spares time and memory.
     """
     most = int(chosen.sum(1).max()) if chosen.numel() else 0
     if not most:
@@ -147,4 +149,6 @@ def edit(genome: G, chosen: Bool[Tensor, "B n"], change: Callable[[Tensor], Tens
     if not bool(wanted.all()):
         kept = wanted.nonzero().squeeze(1)
         row, changed = row.index_select(0, kept), changed.index_select(0, kept)
-    return with_genes(genome, old.flatten(0, 1).index_copy(0, row, changed).view_as(old))
+    members = old.flatten(0, 1)
+    members = members.index_copy_(0, row, changed) if overwrite else members.index_copy(0, row, changed)
+    return with_genes(genome, members.view_as(old))

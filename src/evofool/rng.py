@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,17 @@ def _steps(count: int) -> np.ndarray:
     return steps
 
 
+@functools.lru_cache(maxsize=16)
+def _keys(seeds: tuple[int, ...], searches: tuple[int, ...], generation: int) -> np.ndarray:
+    """What the draws of a generation have in common, whatever their purpose: [B], uint64."""
+    key = np.array([int(seed) & _MASK for seed in seeds], dtype=np.uint64)
+    ids = np.array([int(search) & _MASK for search in searches], dtype=np.uint64)
+    for part in (np.uint64(0), ids, np.uint64(generation & _MASK)):
+        key = _mix((key ^ part) + _GOLDEN)
+    key.flags.writeable = False
+    return key
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """The source of every random number of B searches side by side.
@@ -98,10 +110,7 @@ class Stream:
 
     def words(self, count: int) -> np.ndarray:
         """64 random bits, `count` times for each search: [B count], uint64."""
-        key = np.array([int(seed) & _MASK for seed in self.seeds], dtype=np.uint64)
-        searches = np.array([int(search) & _MASK for search in self.searches], dtype=np.uint64)
-        for part in (np.uint64(0), searches, np.uint64(self.generation & _MASK), _name_key(self.name)):
-            key = _mix((key ^ part) + _GOLDEN)
+        key = _mix((_keys(tuple(self.seeds), tuple(self.searches), self.generation) ^ _name_key(self.name)) + _GOLDEN)
         drawn = np.empty((len(key), count), dtype=np.uint64)
         steps = _steps(count)
         height = max(1, _BLOCK // max(count, 1))
@@ -114,7 +123,7 @@ class Stream:
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B *shape"]:
         """Uniform on [0, 1): multiples of 2^-24 as float32, of 2^-53 as float64."""
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         if dtype == torch.float64:
             drawn = (self.words(count) >> np.uint64(11)).astype(np.float64)
             drawn *= 2.0**-53

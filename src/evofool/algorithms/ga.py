@@ -104,10 +104,10 @@ class GeneticAlgorithm:
         second = torch.where(crossed, second, first)  # crossed with itself, a parent is copied
         a, b = genome.take(state.genomes, first), genome.take(state.genomes, second)
         weight = self.crossover(genome.genes(a), genome.genes(b), rng=rng["crossover"])
-        children = genome.cross(a, b, weight, carry=self.label_rule)
+        children = genome.cross(a, b, weight, carry=self.label_rule, overwrite=True)
         del a, b  # a population of 100,000 is a third of a gigabyte each
         mutated = rng["is mutated"].uniform(n) < self.p_mutation
-        return genome.edit(children, mutated, lambda genes: self.mutation(genes, rng=rng["mutation"]))
+        return genome.edit(children, mutated, lambda genes: self.mutation(genes, rng=rng["mutation"]), overwrite=True)
 
     def _partners(self, first: Int[Tensor, "B n"], state: State, rng: Stream) -> Int[Tensor, "B n"]:
         if self.mating == "self":

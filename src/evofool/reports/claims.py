@@ -425,11 +425,14 @@ def _at(values: Sequence[float], generation: int) -> float | None:
 
 
 def _signed(pair: Paired, digits: int = 3) -> str:
+    def text(value: float) -> str:
+        return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
     if pair.mean is None:
         return "unknown"
     if pair.low is None or pair.high is None:
-        return f"{pair.mean:+.{digits}f} (one seed)"
-    return f"{pair.mean:+.{digits}f} [{pair.low:+.{digits}f} to {pair.high:+.{digits}f}]"
+        return f"{text(pair.mean)} (one seed)"
+    return f"{text(pair.mean)} [{text(pair.low)} to {text(pair.high)}]"
 
 
 def _sentence(text: str) -> str:

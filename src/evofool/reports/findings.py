@@ -8,12 +8,13 @@ from typing import NamedTuple
 from ..studies.operators.results import Results
 from . import claims, runs
 from .analysis import Analysis, analyse
-from .comparison import AGREES, DEPENDS, DIFFERS
+from .comparison import AGREES, DEPENDS, DIFFERS, Cell
 from .hypotheses import DISTANCES, TEXTBOOK
 from .runs import UNTOLD
 from .tables import ArmRow
 
 SELECTION_NAMES = {"FPS": "fitness proportionate", "TS": "tournament", "RS": "ranking"}
+WIDE = 0.4  # a prediction interval of accuracy that is wider agrees with nearly anything
 LEGIBLE = 0.9  # a judge that reads a smaller share of unselected images makes its rates a lower bound
 
 
@@ -88,6 +89,12 @@ def _agreement(results: Results, analysis: Analysis) -> Iterable[str]:
         text += f" Agreeing: {_list(same)}." if 0 < len(same) < total else ""
         text += f" Depending: {_list(depends)}." if 0 < len(depends) < total else ""
         yield text
+        wide = [row.arm for row in found.accuracy if any(_says_little(cell) for cell in row.cells)]
+        if wide:
+            yield (
+                f"That {_list(wide)} {'agree' if len(wide) > 1 else 'agrees'} on a classifier says little: the seeds "
+                f"differ so much that the prediction interval spans more than {WIDE} in accuracy."
+            )
     ranges = []
     for selection, name in SELECTION_NAMES.items():
         rows = [row for row in found.accuracy if row.arm.startswith(f"{selection}_")]
@@ -188,7 +195,8 @@ def _judge(results: Results, analysis: Analysis) -> Iterable[str]:
         worst = max(scenarios, key=lambda row: row.fools.mean)
         where = f" on {classifier}" if len(analysis.judges) > 1 else ""
         yield (
-            f"The highest true adversarial rate{where} is {best.adversarial.mean:.0%} ({best.arm}: "
+            f"The highest mean of true adversarial rates{where} is {best.adversarial.mean:.0%} ({best.arm}, "
+            f"{best.adversarial.low:.0%} to {best.adversarial.high:.0%} over the seeds: "
             f"{best.fools.mean:.0%} fool the classifier, and the judge reads {best.reads.mean:.0%} as the carried "
             f"label)."
         )
@@ -226,6 +234,14 @@ def _ancestors(analysis: Analysis) -> Iterable[str]:
             yield (
                 f"Of {analysis.population:,} ancestor images{where}, so many still have a descendant in the last "
                 f"generation: {', '.join(parts)}."
+            )
+        rows = [row for row in analysis.summaries[classifier] if row.group == "scenario" and row.accuracy]
+        apart = max(rows, key=lambda row: row.accuracy.high - row.accuracy.low if row.accuracy else 0.0, default=None)
+        if apart and apart.accuracy and apart.ancestors and apart.accuracy.high - apart.accuracy.low > WIDE:
+            few = f", whose members descend from {apart.ancestors.mean:,.0f} image{'s' * (apart.ancestors.mean >= 1.5)}"
+            yield (
+                f"Seeds differ most in {apart.arm}{few}: its accuracy ends anywhere from {apart.accuracy.low:.3f} to "
+                f"{apart.accuracy.high:.3f}."
             )
 
 
@@ -290,6 +306,10 @@ def _list(items: Sequence[str]) -> str:
 
 def _quoted(family: str, about: str) -> str:
     return "the textbook operators" if family == TEXTBOOK else f"“{about.rstrip('.')}” ({family})"
+
+
+def _says_little(cell: Cell) -> bool:
+    return bool(cell.agrees and cell.interval and cell.interval.high - cell.interval.low > WIDE)
 
 
 def _verb(count: int, verb: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from ..files import write_bytes
@@ -20,7 +21,7 @@ from . import sheets
 from .analysis import Analysis, analyse
 from .page import Block, Code, More, Page, Picture, Section, Strip, Text, page
 from .plots import Drawn, Member
-from .sheets import Column, Note, Sheet
+from .sheets import Column, Note, Sheet, number
 from .statistics import Paired, Spread
 
 LIMIT = 4_800_000  # bytes of a page; figures that would make it larger stay beside it and are named
@@ -74,7 +75,7 @@ def cell(value: Any, column: Column) -> Markup | str:
     if value is None:
         return Markup("<span class='none'>–</span>")
     if isinstance(value, Note):
-        return Markup("{}<small>{}</small>").format(value.text, value.below)
+        return Markup("{}<small>{}</small>").format(_name(value.text, column), value.below)
     if isinstance(value, Spread):
         mean = number(value.mean, column.digits)
         low, high = number(value.low, column.digits), number(value.high, column.digits)
@@ -89,15 +90,12 @@ def cell(value: Any, column: Column) -> Markup | str:
         return Markup("{}<small>{} to {}</small>").format(mean, low, high)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value, column.digits)
-    return str(value)
+    return _name(str(value), column)
 
 
-def number(value: float, digits: int | None, *, sign: bool = False) -> str:
-    """A number with a real minus sign and thousands apart."""
-    text = f"{value:{'+' if sign else ''},.{digits or 0}f}"
-    if not any(character in "123456789" for character in text):
-        text = text.lstrip("+-")
-    return text.replace("-", "\N{MINUS SIGN}")
+def _name(text: str, column: Column) -> Markup | str:
+    """The name of a run, which may break after its marks."""
+    return Markup(re.sub(r"([@,])", r"\1<wbr>", str(escape(text)))) if column.kind == "name" else text
 
 
 def sprite(members: Sequence[Member]) -> str:

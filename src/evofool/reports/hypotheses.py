@@ -91,7 +91,7 @@ def families(results: Results, classifier: str) -> dict[str, tuple[str, dict[str
                 if arm.name in known and selection != "FPS" and fits:
                     instead[scenario] = arm.name
         if instead:
-            found[f"control: {kind}"] = (f"{arms[0].about.rstrip('.')} (in place of tournament and ranking).", instead)
+            found[f"control: {kind}"] = (arms[0].about, instead)
     for arm in results.group("hypothesis"):
         if arm.name in known and arm.partner in scenarios:
             found.setdefault(arm.family or arm.name, (arm.about, {}))[1][arm.partner] = arm.name

@@ -227,8 +227,9 @@ def _comparison(analysis: Analysis) -> Iterable[Block]:
         return
     yield Text(
         f"{paper.load().source}. A published value agrees if it lies in the 95% prediction interval of one further run "
-        "(mean ± t s √(1 + 1/n), widened by 0.005 for rounding). It must do so on every classifier; if it does on some "
-        "only, it depends on the CNN. Elitism is compared in total fitness only: no report of it was published."
+        "(mean ± t·s·√(1 + 1/n), widened by 0.005 for rounding). It must do so on every classifier; if it does on some "
+        "only, it depends on the CNN. Where the seeds differ much the interval is wide, and an agreement says little. "
+        "Elitism is compared in total fitness only: no report of it was published."
     )
     if found.left_out:
         yield Text(f"Left out, because the accuracy is too far from the paper's 95%: {', '.join(found.left_out)}.")
@@ -358,7 +359,8 @@ def _hypotheses(results: Results, analysis: Analysis) -> Iterable[Block]:
         return
     yield Text(
         "Each explanation is a set of runs that replaces some scenarios; the others stay as the textbook has them. "
-        "Nothing was tuned to come closer. A small distance is no proof that the authors' program did the same."
+        "Control arms stand in for tournament and ranking. Nothing was tuned to come closer. A small distance is no "
+        "proof that the authors' program did the same."
     )
     for number, (name, found) in enumerate(analysis.hypotheses.items()):
         blocks = (
@@ -421,8 +423,9 @@ def _reports(analysis: Analysis) -> Iterable[Block]:
     name, reports = found
     others = " The reports on the other classifiers are in tables/classification_reports.csv beside this page."
     yield Text(
-        f"Last generation on {name}, by carried label: mean over the seeds, with the smallest and largest, beside the "
-        "published report where there is one. A member without an answer counts as missed."
+        f"Last generation on {name}, by carried label: mean over the seeds, with the smallest and largest"
+        + ("" if analysis.comparable else ", beside the published report where there is one")
+        + ". A member without an answer counts as missed."
         + (others if len(analysis.reports) > 1 else "")
     )
     for arm, rows in reports.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -223,10 +224,10 @@ def critical_difference(rankings: Sequence[Ranking]) -> Drawn:
 
 
 def judge(rows: Sequence[JudgeRow]) -> Drawn:
-    """Share that fools the target, that the judge still reads, and both; marks for what it reads unselected."""
+    """Share that fools the classifier, that the judge still reads, and both; marks for what it reads unselected."""
     with _figure(1, 1, height=1.0 + 0.42 * len(rows)) as (figure, axes):
         axis = axes[0]
-        bars = (("fools the target", "fools", SKY, ""), ("judge reads the carried label", "reads", PALE, "////"),
+        bars = (("fools the classifier", "fools", SKY, ""), ("judge reads the carried label", "reads", PALE, "////"),
                 ("both: adversarial", "adversarial", VERMILION, ""))  # fmt: skip
         for k, (_, name, colour, hatch) in enumerate(bars):
             spreads = [getattr(row, name) for row in rows]
@@ -372,8 +373,10 @@ def _drawn(figure: Figure) -> Drawn:
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the places are found; both files keep them
-    canvas.print_png(png, metadata={"Software": None})
-    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
+        canvas.print_png(png, metadata={"Software": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     return Drawn(_PRECISE.sub(lambda found: b"%.2f" % float(found.group()), svg.getvalue()), png.getvalue())
 
 

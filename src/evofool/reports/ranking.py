@@ -82,7 +82,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         adjusted: p value after Holm's adjustment over the contrasts of the same classifier and measure.
-        outcome: higher, lower, no difference shown, or cannot be told (no p value of so few seeds could reach 5%).
+        outcome: higher, lower, not shown, or cannot be told (no p value of so few seeds could reach 5%).
     """
 
     classifier: str
@@ -132,5 +132,5 @@ def _outcome(pair: Paired, adjusted: float | None, tests: int) -> str:
     if pair.mean is None or adjusted is None or smallest > SIGNIFICANCE:
         return UNTOLD
     if adjusted > SIGNIFICANCE:
-        return "no difference shown"
+        return "not shown"
     return "higher" if pair.mean > 0 else "lower"

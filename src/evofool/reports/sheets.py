@@ -73,24 +73,31 @@ class Records(NamedTuple):
         return buffer.getvalue()
 
 
+def number(value: float, digits: int | None, *, sign: bool = False) -> str:
+    """A number with a real minus sign and thousands apart."""
+    text = f"{value:{'+' if sign else ''},.{digits or 0}f}"
+    if not any(character in "123456789" for character in text):
+        text = text.lstrip("+-")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 # --- for the page ---------------------------------------------------------------------------------------------------
 
 
 def targets(analysis: Analysis) -> Sheet:
     """The classifiers of the study."""
-    columns = (
-        Column("classifier", kind="name"), Column("role", kind="text"), Column("architecture", kind="text"),
-        Column("seed"), Column("accuracy", 4), Column("95% interval"), Column("test images", 0),
-        Column("fingerprint", kind="text"),
-    )  # fmt: skip
+    carded = any(row.architecture or row.seed for row in analysis.targets)
+    columns = [Column("classifier", kind="name"), Column("role", kind="text")]
+    columns += [Column("architecture", kind="text"), Column("seed")] if carded else []
+    columns += [Column("accuracy", 4), Column("95% interval"), Column("test images", 0)]
+    columns += [Column("fingerprint", kind="text")]
     rows = []
     for row in analysis.targets:
+        card = (row.architecture, row.seed) if carded else ()
         interval = f"{row.interval.low:.4f} to {row.interval.high:.4f}" if row.interval else None
-        rows.append((row.name, row.role, row.architecture, row.seed, row.accuracy, interval, row.images,
-                     row.fingerprint[:12]))  # fmt: skip
-    return Sheet(
-        "The attacked classifiers, and the judge, on their test images (Wilson intervals).", columns, tuple(rows)
-    )
+        rows.append((row.name, row.role, *card, row.accuracy, interval, row.images, row.fingerprint[:12]))
+    caption = "The attacked classifiers, and the judge, on their test images (Wilson intervals)."
+    return Sheet(caption, tuple(columns), tuple(rows))
 
 
 def report(caption: str, rows: Sequence[MeanRow], *, most: int = 40) -> Sheet:
@@ -159,15 +166,10 @@ def comparison(caption: str, rows: Sequence[ComparedRow], *, measures: bool = Fa
             if cell is None:
                 values.append(None)
             elif cell.interval is None:
-                values.append(Note(f"{cell.mean:.{digits}f}", "one seed"))
+                values.append(Note(number(cell.mean, digits), "one seed"))
             else:
-                mark = "✓ " if cell.agrees else ""
-                values.append(
-                    Note(
-                        f"{mark}{cell.mean:.{digits}f}",
-                        f"{cell.interval.low:.{digits}f} to {cell.interval.high:.{digits}f}",
-                    )
-                )
+                low, high = number(cell.interval.low, digits), number(cell.interval.high, digits)
+                values.append(Note(f"{'✓ ' if cell.agrees else ''}{number(cell.mean, digits)}", f"{low} to {high}"))
         first = (row.arm, row.measure) if measures else (row.arm,)
         cells.append((*first, row.published, *values, row.verdict))
     return Sheet(caption, tuple(columns), tuple(cells))
