@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-import builders
 
+import builders
 from evofool.reports import analysis, markdown, page, sheets
 from evofool.reports.sheets import Column, Note
 from evofool.reports.statistics import Spread
