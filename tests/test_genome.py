@@ -150,6 +150,23 @@ def test_half_is_found_exactly_in_a_large_genome_too():
         assert genome.cross(a, b, mask).label.item() == label
 
 
+@pytest.mark.parametrize("rule", ["dominant", "first"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_children_that_take_the_place_of_their_second_parents_are_the_same(rule, whole):
+    a, b = (labelled(pictures(2, 3).tolist(), [[k, k, k]] * 2) for k in (1, 2))
+    a = genome.with_genes(a, a.genes.flip(1))
+    if whole:
+        a, b = (genome.with_genes(parent, (parent.genes * 255).long()) for parent in (a, b))
+    mask = pictures(2, 3) < 0.5
+    for weight in (mask,) if whole else (mask, pictures(2, 3), pictures(2, 3)[:, :, 0, 0, :1]):
+        first, second = (genome.with_genes(parent, parent.genes.clone()) for parent in (a, b))
+        fresh = genome.cross(a, b, weight, rule)
+        children = genome.cross(first, second, weight, rule, overwrite=True)
+        for field in ("genes", "label", "ancestor"):
+            assert torch.equal(getattr(children, field), getattr(fresh, field))
+            assert torch.equal(getattr(first, field), getattr(a, field))
+
+
 # pick
 
 
@@ -230,3 +247,11 @@ def test_a_neighbour_with_more_chosen_members_changes_nothing(rows):
         assert torch.equal(together[row : row + 1], alone)
         place = torch.where(chosen[row], chosen[row].cumsum(0), 0).view(-1, 1, 1, 1)
         assert torch.equal(alone[0], members[row] + place)
+
+
+def test_members_may_be_changed_where_they_are():
+    members, chosen = pictures(2, 4), torch.tensor([[False, True, False, True], [False, False, True, False]])
+    kept = members.clone()
+    fresh = genome.edit(members, chosen, lambda part: part + 1)
+    assert torch.equal(members, kept)
+    assert torch.equal(genome.edit(members, chosen, lambda part: part + 1, overwrite=True), fresh)

@@ -136,6 +136,11 @@ def test_sampled_images_are_uniform_and_of_the_shape_of_the_origin():
     assert torch.equal(sampled[1:], Pixels().sample(x[1:], 40, stream(2).rows([1])))
 
 
+def test_nothing_can_be_sampled_without_a_size():
+    with pytest.raises(ValueError, match="without an image x"):
+        Pixels().sample(None, 3, stream())
+
+
 def test_members_that_carry_a_label_are_decoded_like_others():
     genes = pictures(2, 3)
     members = Labelled(genes, torch.zeros(2, 3), torch.zeros(2, 3))

@@ -132,6 +132,23 @@ def test_each_family_of_hypotheses_holds_the_scenarios_that_it_would_change():
     assert all(len(sentences) == 1 for sentences in about.values())
 
 
+def test_each_family_assumes_what_it_says():
+    mine = "evofool.studies.operators.scenarios"
+    for scenario in HYPOTHESES:
+        settings = scenario.described().settings
+        assumed = {
+            "first-label": ("label_rule", "first"),
+            "within-label": ("mating", "label"),
+            "integer-labels": ("objective", {"op": "objectives.timbe_2021", "label_distance": "integer"}),
+            "true-class": ("objective", {"op": "objectives.true_class_probability"}),
+            "keep-worst": ("selection", {"op": f"{mine}:tournament_keeping_worst", "size": 20}),
+            "upside-down": ("selection", {"op": f"{mine}:ranking_upside_down"}),
+            "shuffled": ("selection", {"op": "selection.shuffled"}),
+        }
+        setting, value = assumed[scenario.arm.family]
+        assert settings[setting] == value, scenario.arm.name
+
+
 def test_a_reversed_comparison_keeps_the_worst():
     fitness = torch.tensor([[1.0, 2.0, 3.0, 4.0, float("nan")]]).expand(200, -1)
     worst = op("evofool.studies.operators.scenarios:tournament_keeping_worst", size=4)

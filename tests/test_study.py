@@ -176,3 +176,11 @@ def test_twelve_scenarios_eight_controls_and_their_families() -> None:
         "scenario": 12, "elitism": 1, "control": 8, "hypothesis": 64, "generations": 2, "rates": 12, "all-images": 1
     }  # fmt: skip
     assert len({s.arm.name for s in everything.scenarios}) == len(everything.scenarios)
+
+
+def test_a_tournament_size_reaches_every_arm_that_has_a_tournament() -> None:
+    settings = {"population": ("15",), "tournament_size": ("7",)}
+    config = dataclasses.replace(SMALL, names=(), settings=settings, parts=("scenarios", "hypotheses", "rates"))
+    sizes = [scenarios.largest_tournament(s) for s in run.plan(config).scenarios]
+    assert set(sizes) == {0, 7}
+    assert sizes.count(7) > 12

@@ -247,9 +247,8 @@ def check_encoding(encoding: Encoding) -> None:
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    if dataclasses.is_dataclass(value):
-        return [tensor for field in dataclasses.fields(value) for tensor in _tensors(getattr(value, field.name))]
-    return []
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    return [tensor for field in fields for tensor in _tensors(getattr(value, field.name))]
 
 
 def _frozen(value: Any) -> bool:

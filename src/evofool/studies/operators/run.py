@@ -134,8 +134,6 @@ def _arms(config: Config, images: int) -> list[Scenario]:
     # Fixed settings hold for every arm; elites only where there is elitism, the size where there is a tournament.
     base = scenarios.configured(scenarios.base(), {k: v for k, v in fixed.items() if k != "elites"})
     plain = [*scenarios.scenarios(base), scenarios.elitism(base)]
-    if "tournament_size" in fixed:
-        plain = [scenarios.configured(s, {"tournament_size": fixed["tournament_size"]}) for s in plain]
     if "elites" in fixed:
         plain = [scenarios.configured(s, {"elites": fixed["elites"]}) if s.algorithm.elites else s for s in plain]
     controls = scenarios.controls(base)
@@ -162,17 +160,18 @@ def _arms(config: Config, images: int) -> list[Scenario]:
         arms += scenarios.all_images(base) if "all-images" in config.parts else []
     if not arms:
         raise SpecError("there is nothing to run: expected at least one of the parts scenarios, controls, hypotheses")
-    arms = [replace(s, population=s.population or images) for s in arms]
+    size = {name: value for name, value in fixed.items() if name == "tournament_size"}
+    arms = [replace(scenarios.configured(s, size), population=s.population or images) for s in arms]
     for s in arms:
         if s.population > images:
             raise DataError(
                 f"{images} test images for a population of {s.population}: "
                 f"give more images, or --set population={images}"
             )
-        size = scenarios.largest_tournament(s)
-        if size > s.population:
+        entrants = scenarios.largest_tournament(s)
+        if entrants > s.population:
             raise SpecError(
-                f"a tournament of {size} in a population of {s.population}: "
+                f"a tournament of {entrants} in a population of {s.population}: "
                 f"expected at most the population; --set tournament_size={s.population} or smaller"
             )
         if s.algorithm.elites >= s.population:

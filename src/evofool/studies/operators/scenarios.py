@@ -191,7 +191,7 @@ SETTINGS: dict[str, str] = {
     "generations": "how many are made after the initial one (10)",
     "population": "images that evolve together (1000)",
     "tournament_size": "members of a tournament (20)",
-    "elites": "best parents that survive unchanged, where there is elitism (10)",
+    "elites": "best parents that survive unchanged: one value where there is elitism (10), several in every arm",
     "label_rule": "whose label a child carries: of the parent that gave it most, or the first one's: dominant, first",
 }
 
@@ -217,8 +217,8 @@ def configured(scenario: Scenario, settings: dict[str, str]) -> Scenario:
                 arm = replace(arm, generations=number)
             elif name == "population":
                 population = number
-            elif algorithm.selection.path == "selection.tournament":
-                algorithm = replace(algorithm, selection=op("selection.tournament", size=number))
+            elif largest_tournament(scenario):
+                algorithm = replace(algorithm, selection=op(algorithm.selection.path, size=number))
         else:
             algorithm = spec.replace(algorithm, **{name: value})
     return replace(scenario, algorithm=algorithm, arm=arm, population=population)
