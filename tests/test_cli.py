@@ -187,6 +187,7 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "no workers": ([*digits, "--workers", "0"], "workers 0"),
         "architecture": (["train", "--data", "digits", "--architecture", "smal_cnn"], "did you mean 'small_cnn'"),
         "target": (["train", "--data", "digits", "--target-accuracy", "95"], "95"),
+        "no test images": (["train", "--data", str(colour)], "no test images apart"),
         "nothing to report": (["report", str(full)], "no study.json"),
         "unknown kind": (["list", "oprators"], "did you mean 'operators'"),
     }  # fmt: skip
@@ -233,5 +234,21 @@ def test_ctrl_c_is_one_line_and_130_and_leaves_nothing(tmp_path) -> None:
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
-    assert rest.strip().splitlines()[-1] == "evofool: stopped by Ctrl-C; nothing was written"
+    assert rest.strip().splitlines()[-1] == "evofool: stopped by Ctrl-C"
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_outlive_a_report_that_cannot_be_written(tmp_path) -> None:
+    """A fault while the report is drawn must not cost the study."""
+    program = (
+        "import evofool.reports.html as html\n"
+        "def fail(*arguments, **named): raise RuntimeError('planted')\n"
+        "html.write = fail\n"
+        "from evofool.cli import main; main()"
+    )
+    arguments = ["study", "operators", *SMALL, "--judge", "none", "--workers", "1", "-o", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "planted" in done.stderr
+    assert f"`evofool report {tmp_path / 'run'}`" in done.stderr
+    assert evofool("report", str(tmp_path / "run")).returncode == 0
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

@@ -409,3 +409,16 @@ def test_what_was_not_tested_names_the_command_that_tests_it() -> None:
 )
 def test_a_cell(value: object, digits: int | None, expected: str) -> None:
     assert str(html.cell(value, Column("", digits))) == expected
+
+
+def test_an_agreement_by_a_wide_interval_says_little() -> None:
+    # The mean is far from the published 0.70, but the seeds are scattered over a third of all accuracies.
+    wide = builders.results(accuracy={"TS_SPC_SM": 0.45}, spread=0.6, seeds=10, classifiers=["cnn-a"], parts=())
+    texts = " ".join(finding.text for finding in findings(wide))
+    assert "TS_SPC_SM" in texts
+    assert "on a classifier says little: the seeds differ so much" in texts
+    assert "Seeds differ most in" in texts
+    narrow = builders.results(accuracy={"TS_SPC_SM": 0.70}, seeds=10, classifiers=["cnn-a"], parts=())
+    texts = " ".join(finding.text for finding in findings(narrow))
+    assert "says little" not in texts
+    assert "Seeds differ most in" not in texts

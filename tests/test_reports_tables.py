@@ -67,6 +67,16 @@ def test_elitism_is_compared_in_total_fitness_only() -> None:
     assert "FPS_AC_SM_elitism" not in {row.arm for row in found.accuracy}
 
 
+def test_elitism_goes_with_its_scenario_whatever_it_is_called() -> None:
+    results = builders.results(
+        fitness={"FPS_AC_SM_elitism": 656.31}, seeds=2, classifiers=["cnn-a"], parts=("elitism",)
+    )
+    results.arms[-1] = dataclasses.replace(results.arms[-1], name="ten best")
+    renamed = [dataclasses.replace(r, arm="ten best") if r.arm == "FPS_AC_SM_elitism" else r for r in results.runs]
+    found = comparison.comparison(dataclasses.replace(results, runs=renamed))
+    assert [(row.arm, row.published) for row in found.fitness] == [("FPS_AC_SM", 653.74), ("ten best", 656.31)]
+
+
 def test_macro_and_weighted_averages_are_compared_too() -> None:
     results = builders.results(seeds=2, classifiers=["cnn-a"], scenarios=["TS_SPC_SM"], parts=())
     found = comparison.comparison(results)

@@ -34,7 +34,7 @@ class _Program(TyperGroup):
             typer.echo(f"evofool: {' '.join(str(error).split())}", err=True)
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("evofool: stopped by Ctrl-C; nothing was written", err=True)
+            typer.echo("evofool: stopped by Ctrl-C", err=True)
             raise SystemExit(130) from None
         except BrokenPipeError:  # whoever read our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,7 +42,7 @@ class _Program(TyperGroup):
 
 
 def _stop(_: int, __: Any) -> NoReturn:
-    typer.echo("evofool: stopped by SIGTERM; nothing was written", err=True)
+    typer.echo("evofool: stopped by SIGTERM", err=True)
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -148,6 +148,11 @@ def train(
     with progress("reading", None, quiet=quiet) as meter:
         images = load_data(data, split="train", data_dir=folder, progress=_download_meter(meter))
         test = load_data(data, split="test", data_dir=folder, progress=_download_meter(meter))
+    if images.fingerprint == test.fingerprint:
+        raise UserError(
+            f"{data} has no test images apart from those to train on; expected folders train/ and test/ (or such "
+            f"arrays): set some images aside, or the accuracy and every study on them would say nothing"
+        )
     settings: dict[str, Any] = {"epochs": epochs} if epochs is not None else {}
     with one_thread(), progress("training", 1.0, quiet=quiet) as meter:
         seen = 0.0
@@ -184,7 +189,7 @@ def train(
 
 def _download_meter(meter: Any) -> Any:
     def shown(text: str, done: int, total: int) -> None:
-        meter.note(f"{text}: {done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else text)
+        meter.note(f"{text}: {done:,} of {total:,}" if total else text)
 
     return shown
 
@@ -340,7 +345,7 @@ def _command(config: Config) -> str:
 
 
 def _write(outcome: Outcome, out: Path) -> Path:
-    """Write a run directory under another name, and give it its own when it is whole."""
+    """Write the numbers first, all of them or none; whatever befalls the report, they are safe then."""
     from .files import write_bytes, write_png
     from .reports.html import write
 
@@ -353,13 +358,16 @@ def _write(outcome: Outcome, out: Path) -> Path:
         timings = {arm: round(seconds, 3) for arm, seconds in outcome.seconds.items()}
         text = json.dumps({"seconds of one core by arm": timings}, indent=1) + "\n"
         write_bytes(made / "timings.json", text.encode())
-        report = write(outcome.results, made)
         os.replace(made, final)
-        return out / report.name
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place or make room") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    try:
+        return write(outcome.results, out)
+    except BaseException:
+        _say(f"evofool: the numbers are in {out / 'study.json'}; `evofool report {out}` writes their report")
+        raise
 
 
 def _summary(outcome: Outcome, report: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from ..studies.operators import paper
 from ..studies.operators.results import Arm, Results
 from . import statistics
+from .numbers import number
 from .runs import (
     CROSSOVERS,
     MUTATIONS,
@@ -175,7 +176,8 @@ def _fitness_and_errors(results: Results, classifier: str) -> _Answer:
     if found is None or found.low is None or found.high is None:
         return _Answer(None, "too few runs")
     holds = True if found.low > 0 else False if found.high < 0 else None
-    return _Answer(holds, f"rank correlation {found.rho:.2f} [{found.low:.2f} to {found.high:.2f}] over {found.n} runs")
+    rho, low, high = (number(value, 2) for value in (found.rho, found.low, found.high))
+    return _Answer(holds, f"rank correlation {rho} [{low} to {high}] over {found.n} runs")
 
 
 def _elitism(results: Results, classifier: str, arms: Sequence[Arm]) -> _Answer:
@@ -425,14 +427,12 @@ def _at(values: Sequence[float], generation: int) -> float | None:
 
 
 def _signed(pair: Paired, digits: int = 3) -> str:
-    def text(value: float) -> str:
-        return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
     if pair.mean is None:
         return "unknown"
+    mean = number(pair.mean, digits, sign=True)
     if pair.low is None or pair.high is None:
-        return f"{text(pair.mean)} (one seed)"
-    return f"{text(pair.mean)} [{text(pair.low)} to {text(pair.high)}]"
+        return f"{mean} (one seed)"
+    return f"{mean} [{number(pair.low, digits, sign=True)} to {number(pair.high, digits, sign=True)}]"
 
 
 def _sentence(text: str) -> str:

@@ -19,9 +19,10 @@ from ..files import write_bytes
 from ..studies.operators.results import Results
 from . import sheets
 from .analysis import Analysis, analyse
+from .numbers import number
 from .page import Block, Code, More, Page, Picture, Section, Strip, Text, page
 from .plots import Drawn, Member
-from .sheets import Column, Note, Sheet, number
+from .sheets import Column, Note, Sheet
 from .statistics import Paired, Spread
 
 LIMIT = 4_800_000  # bytes of a page; figures that would make it larger stay beside it and are named

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_bytes
-from .html import number
+from .numbers import number
 from .page import Block, Code, More, Page, Picture, Strip, Text
 from .sheets import Column, Note, Sheet
 from .statistics import Paired, Spread

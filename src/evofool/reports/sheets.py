@@ -12,6 +12,7 @@ from .analysis import CONTRASTED, Analysis
 from .claims import Claim
 from .comparison import ComparedRow
 from .hypotheses import Hypotheses
+from .numbers import number
 from .ranking import Contrast
 from .runs import UNTOLD
 from .statistics import Paired, Spread
@@ -71,14 +72,6 @@ class Records(NamedTuple):
         for row in self.rows:
             writer.writerow(["" if value is None else _harmless(value) for value in row.values()])
         return buffer.getvalue()
-
-
-def number(value: float, digits: int | None, *, sign: bool = False) -> str:
-    """A number with a real minus sign and thousands apart."""
-    text = f"{value:{'+' if sign else ''},.{digits or 0}f}"
-    if not any(character in "123456789" for character in text):
-        text = text.lstrip("+-")
-    return text.replace("-", "\N{MINUS SIGN}")
 
 
 # --- for the page ---------------------------------------------------------------------------------------------------
