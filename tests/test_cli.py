@@ -180,7 +180,7 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "unknown data": (other("nowhere"), "nowhere"),
         "empty folder": (other("empty"), "empty"),
         "one class": (other("one"), "one"),
-        "other shape": ([*other("colour"), "--set", "population=2"], "(3, 28, 28)"),
+        "other shape": (other("colour"), "(3, 28, 28)"),
         "cut file": (other("cut.idx3-ubyte"), "cut.idx3-ubyte"),
         "no classifier": (["study", "operators", "--data", str(colour)], "--classifier"),
         "no seeds": ([*digits, "--seeds", "0"], "seeds = 0"),

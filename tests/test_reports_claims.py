@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import builders
@@ -68,6 +70,20 @@ def test_the_best_scenario() -> None:
 def test_a_tie_for_the_best_is_no_support() -> None:
     results = builders.results(accuracy={**FPS_LOW, "RS_AC_IM": 0.02}, seeds=5)
     assert claim("best", results).verdict == UNTOLD
+
+
+def test_one_of_eleven_must_be_lower_beyond_the_chance_of_eleven() -> None:
+    # Five differences of mean 0.02 and t = 3.5: beyond 2.8, which is chance for one, not beyond 5.8, for one of eleven.
+    others = dict.fromkeys(builders.SCENARIOS, 0.5) | {"FPS_AC_SM": 0.1}
+    results = builders.results(accuracy=others, seeds=5, classifiers=ONE, parts=())
+    best = [run.accuracy[-1] for run in results.of("FPS_AC_SM", "cnn-a")]
+    runs = []
+    for run in results.runs:
+        if run.arm == "RS_AC_IM":
+            end = best[run.seed] - (0.010, 0.020, 0.030, 0.005, 0.035)[run.seed]
+            run = dataclasses.replace(run, accuracy=[*run.accuracy[:-1], end])
+        runs.append(run)
+    assert claim("best", dataclasses.replace(results, runs=runs)).verdict == UNTOLD
 
 
 def test_total_fitness_goes_with_errors() -> None:
@@ -155,8 +171,6 @@ def test_nothing_at_all_is_not_run() -> None:
     ],
 )
 def test_parts_are_added_to_the_command(command: str, expected: str) -> None:
-    import dataclasses
-
     results = dataclasses.replace(
         builders.results(seeds=1, classifiers=ONE), command=command, config={"parts": ["a", "b"]}
     )

@@ -194,10 +194,10 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     """
     folder = Path(config.data_dir) if config.data_dir else None
     dataset = load_data(config.data, split="test", data_dir=folder, progress=progress)
-    arms = _arms(config, len(dataset))
     judge = config.judge if "judge" in config.parts else ""
     for name in [*config.classifiers, *([judge] if judge else [])]:
         check_fit(_classifier(name).info, dataset)
+    arms = _arms(config, len(dataset))
     shards = []
     for number, classifier in enumerate(config.classifiers):
         for arm in arms:
