@@ -16,7 +16,7 @@ from evofool.classifiers.torch import TorchClassifier
 from evofool.encodings.pixels import Pixels
 from evofool.ledger import Ledger
 from evofool.spec import Op
-from evofool.studies.operators.run import _Curves
+from evofool.studies.operators.shards import Curves
 from setting import Evolution, Setting, arms
 from timing import Stopwatch, alternate, ratio
 
@@ -31,7 +31,7 @@ _METHODS: tuple[tuple[Any, str, str], ...] = (
     (TorchClassifier, "__call__", "network"),
     (criteria, "misclassified", "objective"),
     (ga.GeneticAlgorithm, "tell", "tell"),
-    (_Curves, "__call__", "curves"),
+    (Curves, "__call__", "curves"),
 )
 
 

@@ -21,7 +21,7 @@ from evofool.ledger import Ledger
 from evofool.rng import Stream, search_id
 from evofool.shapes import Float, Tensor
 from evofool.studies.operators import scenarios
-from evofool.studies.operators.run import _Curves, population
+from evofool.studies.operators.shards import Curves, population
 from evofool.studies.operators.scenarios import Scenario
 
 DATA = {"mnist95": "mnist", "mnist99": "mnist", "digits": "digits"}
@@ -103,7 +103,7 @@ class Evolution:
         rng = Stream(range(searches), [search_id(self.scenario.arm.name)] * searches)
         self._problem = search.Problem(self.first, rng)
         self._ledger = Ledger(self.setting.classifier, searches=searches)
-        self._curves = _Curves(self.setting.classifier.info, self.scenario.objective == scenarios.PAPER_OBJECTIVE)
+        self._curves = Curves(self.setting.classifier.info, self.scenario.objective == scenarios.PAPER_OBJECTIVE)
         self._progress: search.Progress | None = None
         self.step()
 

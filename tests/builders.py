@@ -58,7 +58,7 @@ def run(
         precision=[0.95 * a for a in curve], recall=[0.98 * a for a in curve], f1=[0.9 * a for a in curve],
         total_fitness=[0.035 * population + (total - 0.035 * population) * f for f in fall],
         failed=[0] * (generations + 1), confusion=confusion(accuracy, population, classes, skew),
-        ancestors=round(40 + 900 * accuracy), issued=population * (generations + 1),
+        ancestors=round(40 + 900 * accuracy),
         judged=Judged(1 - accuracy, reads, (1 - accuracy) * reads) if judge else None,
         distance=Distance(0.3 - 0.2 * accuracy, 6.0 - 5.0 * accuracy, 0.2 + 0.7 * accuracy),
     )  # fmt: skip

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from evofool import rundir
 from evofool.classifiers import SHIPPED
+from evofool.data import load_data
 
 PROGRAM = [sys.executable, "-c", "from evofool.cli import main; main()"]
 SMALL = [
@@ -57,6 +63,12 @@ def test_a_study_ends_with_its_findings_and_its_report(study) -> None:
         "report.html",
         "study.json",
         "timings.json",
+        "run.json",
+        "ledger.sqlite",
+        "findings.jsonl",
+        "manifest.json",
+        "lock",
+        "workers",
     }
     assert not list(out.rglob(".*")), "temporary files are left behind"
 
@@ -85,7 +97,7 @@ def test_json_gives_one_line_on_stdout(tmp_path) -> None:
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert done.stdout.count("\n") == 1 and summary["queries"] == 480 and summary["findings"]
+    assert done.stdout.count("\n") == 1 and summary["queries"] + summary["repeated"] == 480 and summary["findings"]
 
 
 def test_a_dry_run_writes_nothing(tmp_path) -> None:
@@ -128,7 +140,18 @@ def test_everything_that_can_be_listed_has_a_line_about_it(kind: str) -> None:
 
 def test_version_and_help() -> None:
     assert evofool("--version").stdout.startswith("evofool ")
-    for verb in ([], ["train"], ["study"], ["study", "operators"], ["report"], ["list"]):
+    for verb in (
+        [],
+        ["train"],
+        ["study"],
+        ["study", "operators"],
+        ["report"],
+        ["list"],
+        ["resume"],
+        ["verify"],
+        ["replay"],
+        ["export"],
+    ):
         done = evofool(*verb, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout
 
@@ -189,6 +212,16 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "target": (["train", "--data", "digits", "--target-accuracy", "95"], "95"),
         "no test images": (["train", "--data", str(colour)], "no test images apart"),
         "nothing to report": (["report", str(full)], "no study.json"),
+        "budget": ([*digits, "--budget", "0"], "a budget of 0 queries"),
+        "total budget": ([*digits, "--total-budget", "7"], "a budget of 0 queries"),
+        "all to confirm": ([*digits, "--budget", "3", "--confirm", "3"], "3 of them set aside to confirm"),
+        "confirm": ([*digits, "--confirm", "-1"], "confirm = -1"),
+        "no run to resume": (["resume", str(full)], "no run there"),
+        "no run to verify": (["verify", str(tmp_path / "nowhere")], "no run there"),
+        "no finding": (["replay", str(full)], "expected RUN#N"),
+        "no run to replay": (["replay", f"{full}#1"], "no run there"),
+        "unknown form": (["export", str(full), "--to", "csv"], "no run there"),
+        "no folder of runs": (["list", "runs", str(tmp_path / "nowhere")], "no such folder"),
         "unknown kind": (["list", "oprators"], "did you mean 'operators'"),
     }  # fmt: skip
 
@@ -196,9 +229,9 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
 def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path) -> None:
     for name, (arguments, words) in wrong(tmp_path).items():
         out = tmp_path / "out"
-        if "-o" not in arguments and arguments[0] not in ("report", "list"):
+        if "-o" not in arguments and arguments[0] in ("study", "train"):
             arguments = [*arguments, "-o", str(out)]
-        done = evofool(*arguments, "--quiet") if arguments[0] not in ("list",) else evofool(*arguments)
+        done = evofool(*arguments, *(["--quiet"] if arguments[0] not in ("list", "replay") else []))
         lines = done.stderr.strip().splitlines()
         assert done.returncode == 2, f"{name}: exit code {done.returncode}, {done.stderr}"
         assert len(lines) == 1 and lines[0].startswith("evofool: "), f"{name}: {done.stderr}"
@@ -206,36 +239,256 @@ def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path) -> 
         assert not out.exists(), f"{name}: something was written"
 
 
-def test_ctrl_c_is_one_line_and_130_and_leaves_nothing(tmp_path) -> None:
-    arguments = [
-        "study",
-        "operators",
-        "--data",
-        "digits",
-        "--seeds",
-        "10",
-        "--workers",
-        "2",
-        "-o",
-        str(tmp_path / "out"),
-    ]
+def started(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A study that has begun to evolve."""
     process = subprocess.Popen(
-        [*PROGRAM, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        [*PROGRAM, "study", "operators", "--data", "digits", "--seeds", "10", *arguments, "-o", str(out)],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
         env={**os.environ, "TERM": "dumb"},
     )  # fmt: skip
     assert process.stderr is not None
     head = process.stderr.readline()
-    while "queries, about" not in head:  # the study has begun
-        head = process.stderr.readline()
+    while "queries, about" not in head:
         assert head, "the study ended before it began"
-    time.sleep(1.0)
+        head = process.stderr.readline()
+    return process
+
+
+def charged(out: Path) -> int:
+    """Queries of searches so far."""
+    with contextlib.closing(sqlite3.connect(f"{(out / 'ledger.sqlite').as_uri()}?mode=ro", uri=True)) as ledger:
+        return ledger.execute("SELECT total(issued) FROM accounts WHERE search LIKE '%/%/%'").fetchone()[0]
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, workers, number, code, words) -> None:
+    out = tmp_path / "out"
+    process = started(out, "--workers", workers, "--scenarios", "FPS_AC_SM", "--set", "generations=200")
+    wait_for(lambda: charged(out) > 0)
     assert process.poll() is None, "the study was over before it could be stopped"
-    os.killpg(process.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
     rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, rest
+    assert process.returncode == code, rest
     assert "Traceback" not in rest
-    assert rest.strip().splitlines()[-1] == "evofool: stopped by Ctrl-C"
-    assert not (tmp_path / "out").exists()
+    assert rest.strip().splitlines()[-1] == f"evofool: stopped by {words}; go on with: evofool resume {out}"
+    assert (out / "manifest.json").is_file() and not (out / "study.json").exists()
+    assert rundir.damage(out) == []
+    listed = evofool("list", "runs", str(tmp_path)).stdout
+    assert "unfinished: evofool resume" in listed
+    assert evofool("report", str(out)).returncode == 2
+
+
+def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(tmp_path, study) -> None:
+    whole, _ = study
+    out = tmp_path / "out"
+    arguments = [*PROGRAM, "study", "operators", *SMALL, "--workers", "2", "-o", str(out)]
+    killed = 0
+    for seconds in (0.0, 0.3):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_until_asked(process, out, charged(out) if killed else 0)
+        time.sleep(seconds)
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+        arguments = [*PROGRAM, "resume", str(out), "--workers", "2"]
+    assert killed, "the study was over before it could be killed"
+    done = evofool("resume", str(out), "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    one, other = (json.loads((run / "study.json").read_text()) for run in (whole, out))
+    assert one.pop("ledger")["kills"] == 0 and other.pop("ledger")["kills"] >= 1
+    assert json.dumps(one) == json.dumps(other)
+    for name in ("findings.jsonl", *(path.relative_to(whole).as_posix() for path in (whole / "images").iterdir())):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    assert evofool("verify", str(out)).returncode == 0
+    again = evofool("resume", str(out))
+    assert again.returncode == 0 and "nothing is left to do" in again.stderr
+
+
+def _wait_until_asked(process: subprocess.Popen[bytes], out: Path, before: int) -> None:
+    def asked() -> bool:
+        with contextlib.suppress(sqlite3.Error):
+            return charged(out) > before
+        return False
+
+    wait_for(lambda: asked() or process.poll() is not None)
+
+
+def test_verify_and_replay_ask_again_on_an_account_of_their_own(study, tmp_path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    before = (out / "ledger.sqlite").read_bytes()
+    found = rundir.findings(out)
+    assert found, "nothing was fooled"
+    done = evofool("verify", str(out))
+    assert done.returncode == 0, done.stderr
+    assert f"{len(found)} of {len(found)} findings fool again, {len(found)} of them with the same scores" in done.stdout
+    assert f"{len(found)} queries, counted apart" in done.stdout
+    replayed = evofool("replay", f"{out}#1", "--json")
+    assert replayed.returncode == 0 and json.loads(replayed.stdout)["same_scores"] is True
+    assert f"{len(found) + 1 + len(found)} queries" in evofool("verify", str(out)).stdout
+    assert (out / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_finding_that_does_not_fool_any_more_is_told(study, tmp_path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    lines = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    lines[0]["prediction"] = (lines[0]["prediction"] + 1) % 10
+    (out / "findings.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert evofool("replay", f"{out}#1").returncode == 1
+    done = evofool("verify", str(out))  # and that the file is another one is seen without asking
+    assert done.returncode == 4 and "findings.jsonl: its bytes have changed" in done.stdout
+
+
+def test_what_a_run_holds_can_be_taken_elsewhere(study, tmp_path) -> None:
+    out, _ = study
+    found = rundir.findings(out)
+    assert found, "nothing was fooled"
+    for to, table in (("csv", "findings"), ("jsonl", "generations"), ("parquet", "accounts"), ("csv", "accounts")):
+        assert (
+            evofool("export", str(out), "--to", to, "--table", table, "-o", str(tmp_path / f"{table}.{to}")).returncode
+            == 0
+        )
+    rows = (tmp_path / "findings.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(found) and rows[0].startswith("number,file,sha256")
+    generations = [json.loads(line) for line in (tmp_path / "generations.jsonl").read_text().splitlines()]
+    assert len(generations) == 2 * 2 * 3 and generations[0]["generation"] == 0
+    from pyarrow import parquet
+
+    table = parquet.read_table(tmp_path / "accounts.parquet").to_pylist()
+    assert {row["account"] for row in table} >= {"FPS_AC_SM/digits/0", "RND_AC_SM/digits/1"}
+    for to, name in (("npz", "found.npz"), ("imagefolder", "found")):
+        assert evofool("export", str(out), "--to", to, "-o", str(tmp_path / name)).returncode == 0
+        images = load_data(str(tmp_path / name), split="test")
+        assert len(images) == len(found)
+        first = next(f for f in found if to == "npz" or f.label == min(g.label for g in found))
+        assert torch.equal(images.images[0], rundir.image_of(out, first))
+    taken = evofool("export", str(out), "--to", "npz", "-o", str(tmp_path / "found.npz"))
+    assert taken.returncode == 2 and "is there already" in taken.stderr
+
+
+def test_a_budget_ends_searches_and_the_report_says_so(tmp_path) -> None:
+    out = tmp_path / "run"
+    done = evofool("study", "operators", *SMALL, "--judge", "none", "--workers", "1", "--budget", "60", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    study = json.loads((out / "study.json").read_text())
+    searches = {name: count for name, count in study["ledger"]["searches"].items() if name.count("/") == 2}
+    assert len(searches) == 4 and all(count["issued"] == 60 for count in searches.values())
+    assert [run["ended"] for run in study["runs"]] == [0] * 4
+    assert "The budget of 60 queries ended 4 of 4 runs after generation 0" in (out / "report.html").read_text()
+    assert "--budget 60" in study["command"]
+
+
+def test_confirmed_findings_are_paid_from_the_budget(tmp_path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--judge", "none", "--workers", "1", "--budget", "83", "--confirm", "3"]
+    assert evofool("study", "operators", *SMALL, *arguments, "-o", str(out)).returncode == 0
+    found = rundir.findings(out)
+    assert found and {finding.confirmed for finding in found} == {3}, "nothing was fooled"
+    study = json.loads((out / "study.json").read_text())
+    for finding in found:
+        assert study["ledger"]["searches"][f"{finding.arm}/{finding.classifier}/{finding.seed}"]["issued"] <= 83
+    for name, count in study["ledger"]["searches"].items():
+        fooled = any(name == f"{f.arm}/{f.classifier}/{f.seed}" for f in found)
+        assert name.count("/") != 2 or count["issued"] == 80 + 3 * fooled
+
+
+def test_a_run_is_not_resumed_with_something_else_unless_drift_is_allowed(tmp_path) -> None:
+    out = tmp_path / "run"
+    process = started(out, "--workers", "1", *SMALL[4:], "--judge", "none", "--set", "elites=1")
+    process.kill()
+    process.wait()
+    head = json.loads((out / "run.json").read_text())
+    for key, value, words in (
+        ("code", "00", "the code of evofool"),
+        ("versions", {**head["versions"], "torch": "1.0"}, "torch 1.0, now"),
+        ("data", {"name": "digits", "fingerprint": "00"}, "the images of digits"),
+        ("classifiers", {"digits": {**head["classifiers"]["digits"], "micro_batch": 7}}, "micro-batch of digits"),
+    ):
+        sign(out, **{**head, key: value})
+        refused = evofool("resume", str(out))
+        assert refused.returncode == 2 and words in refused.stderr and "--allow-drift" in refused.stderr
+    allowed = evofool("resume", str(out), "--allow-drift", "--workers", "1")
+    assert allowed.returncode == 0, allowed.stderr
+    assert json.loads((out / "study.json").read_text())["ledger"]["drift"] == ["micro-batch of digits"]
+    assert "though something had changed since it began: micro-batch of digits" in (out / "report.html").read_text()
+
+
+def sign(path: Path, **changes) -> None:
+    """Change run.json so that nobody can see it."""
+    head = {**json.loads((path / "run.json").read_text()), **changes}
+    del head["digest"]
+    head["digest"] = hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+    (path / "run.json").write_text(json.dumps(head))
+
+
+def hostile(tmp_path: Path, run: Path) -> dict[str, tuple[Path, int, str]]:
+    """Run directories that somebody else prepared: what `resume` and `verify` have to say."""
+    made: dict[str, tuple[Path, int, str]] = {}
+
+    def copy(name: str, code: int, words: str) -> Path:
+        path = tmp_path / name
+        shutil.copytree(run, path)
+        (path / "manifest.json").unlink()
+        (path / "report.html").unlink()
+        made[name] = (path, code, words)
+        return path
+
+    sign(copy("older", 4, "evofool-run/0"), format="evofool-run/0")
+    sign(copy("newer", 4, "evofool-run/9"), format="evofool-run/9")
+    sign(copy("foreign kind", 4, "unknown kind of run '../../os'"), kind="../../os")
+    sign(copy("unknown setting", 4, "unknown setting 'shell'"), config={"shell": "rm"})
+    sign(copy("wrong type", 4, "config.seeds"), config={"seeds": "many"})
+    config = json.loads((run / "run.json").read_text())["config"]
+    sign(copy("other classifier", 2, "nowhere"), config={**config, "classifiers": ["nowhere"]})
+    (copy("pickle", 4, "not JSON") / "run.json").write_bytes(
+        b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94."
+    )
+    (copy("deep", 4, "not JSON") / "run.json").write_text("[" * 200_000)
+    with open(copy("huge", 4, "expected at most") / "run.json", "r+b") as file:
+        file.truncate(60_000_000)
+    (copy("foreign ledger", 4, "not the ledger") / "ledger.sqlite").unlink()
+    with contextlib.closing(sqlite3.connect(tmp_path / "foreign ledger" / "ledger.sqlite")) as other:
+        other.execute("CREATE TABLE mine (a)")
+    (copy("no database", 4, "damaged") / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    linked = copy("link", 4, "is a link")
+    (linked / "ledger.sqlite").rename(tmp_path / "elsewhere.sqlite")
+    (linked / "ledger.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
+    (copy("changed head", 4, "has changed") / "run.json").write_text(
+        (run / "run.json").read_text().replace("FPS", "TS")
+    )
+    (copy("empty head", 4, "not JSON") / "run.json").write_bytes(b"")
+    return made
+
+
+def test_hostile_run_directories_get_one_line_and_nothing_is_overwritten(study, tmp_path) -> None:
+    for name, (path, code, words) in hostile(tmp_path, study[0]).items():
+        before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name not in ("lock", "workers")}
+        for verb in (
+            ("resume", "verify")
+            if code == 4 and name not in ("foreign kind", "unknown setting", "wrong type")
+            else ("resume",)
+        ):
+            done = evofool(verb, str(path), "--quiet")
+            lines = done.stderr.strip().splitlines()
+            assert done.returncode == code, f"{name}, {verb}: exit code {done.returncode}, {done.stderr}"
+            assert len(lines) == 1 and lines[0].startswith("evofool: "), f"{name}, {verb}: {done.stderr}"
+            assert words in lines[0] + done.stdout, f"{name}, {verb}: {lines[0]}"
+        after = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name not in ("lock", "workers")}
+        assert before == after, f"{name}: something was written"
 
 
 def test_numbers_outlive_a_report_that_cannot_be_written(tmp_path) -> None:
@@ -249,6 +502,6 @@ def test_numbers_outlive_a_report_that_cannot_be_written(tmp_path) -> None:
     arguments = ["study", "operators", *SMALL, "--judge", "none", "--workers", "1", "-o", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and "planted" in done.stderr
-    assert f"`evofool report {tmp_path / 'run'}`" in done.stderr
+    assert f"evofool resume {tmp_path / 'run'}" in done.stderr
     assert evofool("report", str(tmp_path / "run")).returncode == 0
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+import threading
+from contextlib import closing
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evofool import ledger as module
 from evofool.classifiers.fake import Constant, Counting, Failing, Silent
 from evofool.contracts import Status
-from evofool.errors import ClassifierError, TargetError
-from evofool.ledger import Ledger
+from evofool.errors import ClassifierError, DamagedRunError, TargetError
+from evofool.ledger import Ledger, hashes
+from evofool.store import Store
 from fakes import linear, same, stream
 
 ANSWERED, FAILED, UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
@@ -96,8 +101,8 @@ def test_an_empty_batch_is_not_sent():
 
 def test_each_search_pays_for_its_own_rows():
     ledger = Ledger(linear(), searches=3)
-    ledger.ask(images(5), payers(2, 0, 2, 2, 0))
-    ledger.ask(images(1), payers(2))
+    ledger.ask(images(6)[:5], payers(2, 0, 2, 2, 0))
+    ledger.ask(images(6)[5:], payers(2))
     counts = ledger.counts
     assert counts.issued.tolist() == counts.answered.tolist() == [2, 0, 4]
     assert counts.failed.tolist() == [0, 0, 0]
@@ -168,8 +173,8 @@ def test_a_total_is_never_exceeded_by_all_searches_together(total):
     classifier = Counting(metered(linear()))
     ledger = Ledger(classifier, searches=3, total=total)
     statuses = []
-    for _ in range(3):
-        statuses += ledger.ask(images(3), payers(2, 0, 1)).status.tolist()
+    for batch in images(9).split(3):
+        statuses += ledger.ask(batch, payers(2, 0, 1)).status.tolist()
     assert statuses == [ANSWERED] * total + [UNSENT] * (9 - total)
     assert int(ledger.counts.issued.sum()) == classifier.rows == total
 
@@ -190,9 +195,9 @@ def test_what_one_search_may_not_send_is_left_to_the_total():
 def test_a_spent_budget_sends_nothing():
     classifier = Counting(linear())
     ledger = Ledger(classifier, searches=1, budget=3)
-    ledger.ask(images(3), payers(0, 0, 0))
+    ledger.ask(images(5)[:3], payers(0, 0, 0))
     calls = classifier.calls
-    answers = ledger.ask(images(2), payers(0, 0))
+    answers = ledger.ask(images(5)[3:], payers(0, 0))
     assert answers.status.tolist() == [UNSENT, UNSENT] and answers.scores.shape == (2, 3)
     assert classifier.calls == calls == 1
 
@@ -206,8 +211,8 @@ def test_budgets_hold_row_by_row(batches, budget, total):
     """Against a count that looks at one row at a time."""
     ledger = Ledger(linear(), searches=3, budget=budget, total=total)
     spent = [0, 0, 0]
-    for batch in batches:
-        status = ledger.ask(images(len(batch)), payers(*batch)).status.tolist()
+    for batch, pictures in zip(batches, images(45).split(9), strict=False):
+        status = ledger.ask(pictures[: len(batch)], payers(*batch)).status.tolist()
         expected = []
         for search in batch:
             sent = (budget is None or spent[search] < budget) and (total is None or sum(spent) < total)
@@ -322,3 +327,464 @@ def test_who_shares_the_batch_changes_no_bit():
     whole = Ledger(linear(), searches=1).ask(batch, payers(*[0] * 20))
     parts = [Ledger(linear(), searches=1).ask(part, payers(*[0] * len(part))) for part in batch.split(3)]
     assert same(whole, type(whole)(*(torch.cat(side) for side in zip(*parts, strict=True))))
+
+
+# Repeats
+
+
+class Moody:
+    """Answers differently each time it is asked."""
+
+    def __init__(self, micro_batch: int = 7):
+        self.info = dataclasses.replace(linear().info, micro_batch=micro_batch)
+        self.calls = 0
+
+    def __call__(self, batch):
+        self.calls += 1
+        return torch.full((len(batch), 3), float(self.calls))
+
+
+def tally(ledger: Ledger) -> dict[str, list[int]]:
+    counts = ledger.counts
+    names = ("issued", "answered", "failed", "lost", "repeated")
+    return {name: getattr(counts, name).tolist() for name in names}
+
+
+def test_an_image_that_the_same_search_asked_before_is_answered_from_the_cache():
+    classifier = Moody()
+    ledger = Ledger(classifier, searches=2)
+    first = ledger.ask(images(3), payers(0, 0, 0))
+    again = ledger.ask(images(3)[[2, 0]], payers(0, 0))
+    assert same(again, type(first)(first.scores[[2, 0]], first.status[[2, 0]])) and classifier.calls == 1
+    assert tally(ledger) == {
+        "issued": [3, 0],
+        "answered": [3, 0],
+        "failed": [0, 0],
+        "lost": [0, 0],
+        "repeated": [2, 0],
+    }
+
+
+def test_what_another_search_asked_is_sent():
+    recorded = Recording(metered(linear()))
+    ledger = Ledger(recorded, searches=2)
+    ledger.ask(images(2), payers(0, 0))
+    ledger.ask(images(2), payers(1, 0))
+    assert len(recorded.seen) == 2 and torch.equal(recorded.seen[1], images(2)[:1])
+    assert tally(ledger)["issued"] == [2, 1] and tally(ledger)["repeated"] == [1, 0]
+
+
+def test_a_repeat_within_one_batch_is_sent_once_for_each_search():
+    recorded = Recording(metered(linear()))
+    ledger = Ledger(recorded, searches=2)
+    order = [0, 1, 0, 0, 2, 1]
+    answers = ledger.ask(images(3)[order], payers(0, 0, 0, 1, 0, 1))
+    assert torch.equal(recorded.seen[0], images(3)[[0, 1, 0, 2, 1]])  # the third row repeats the first
+    assert torch.equal(answers.scores, linear()(images(3)[order])) and answers.status.tolist() == [ANSWERED] * 6
+    assert tally(ledger)["issued"] == [3, 2] and tally(ledger)["repeated"] == [1, 0]
+
+
+def test_what_was_not_answered_is_asked_again():
+    dark = {"now": True}
+    ledger = Ledger(Silent(linear(), lambda batch: (batch[:, 0, 0, 0] > -1) & dark["now"]), searches=1)
+    assert ledger.ask(images(2), payers(0, 0)).status.tolist() == [FAILED, FAILED]
+    dark["now"] = False
+    assert ledger.ask(images(2), payers(0, 0)).status.tolist() == [ANSWERED, ANSWERED]
+    assert tally(ledger)["issued"] == [4] and tally(ledger)["failed"] == [2] and tally(ledger)["repeated"] == [0]
+
+
+def test_a_repeat_of_a_row_that_is_not_reached_or_not_answered_shares_its_fate():
+    pair = images(2)[[0, 1, 1, 0]]
+    ledger = Ledger(linear(), searches=1, budget=1)
+    assert ledger.ask(pair, payers(*[0] * 4)).status.tolist() == [ANSWERED, UNSENT, UNSENT, ANSWERED]
+    assert tally(ledger)["issued"] == [1] and tally(ledger)["repeated"] == [1]
+    silent = Ledger(Silent(linear(), lambda batch: (batch == images(2)[1]).flatten(1).all(1)), searches=1)
+    assert silent.ask(pair, payers(*[0] * 4)).status.tolist() == [ANSWERED, FAILED, FAILED, ANSWERED]
+    assert tally(silent)["issued"] == [2] and tally(silent)["failed"] == [1]
+
+
+def test_repeats_cost_no_budget():
+    ledger = Ledger(linear(), searches=1, budget=3)
+    ledger.ask(images(2), payers(0, 0))
+    status = ledger.ask(images(4)[[0, 2, 1, 3, 0]], payers(*[0] * 5)).status
+    assert status.tolist() == [ANSWERED, ANSWERED, ANSWERED, UNSENT, ANSWERED]
+    assert tally(ledger)["issued"] == [3] and tally(ledger)["repeated"] == [3]
+
+
+@pytest.mark.parametrize("where", ["in one batch", "in two"])
+def test_without_a_cache_everything_is_sent(where):
+    classifier = Counting(metered(linear()))
+    ledger = Ledger(classifier, searches=1, cache=False)
+    for batch in [images(1)[[0, 0]]] if where == "in one batch" else [images(1), images(1)]:
+        ledger.ask(batch, payers(*[0] * len(batch)))
+    assert classifier.rows == 2 and tally(ledger)["issued"] == [2] and tally(ledger)["repeated"] == [0]
+
+
+def test_what_is_asked_freshly_passes_the_cache_by():
+    classifier = Moody()
+    ledger = Ledger(classifier, searches=1)
+    assert ledger.ask(images(2), payers(0, 0)).scores.unique().tolist() == [1]
+    assert ledger.ask(images(1)[[0, 0]], payers(0, 0), fresh=True).scores.unique().tolist() == [2]
+    assert ledger.ask(images(3)[2:], payers(0), fresh=True).scores.unique().tolist() == [3]
+    assert tally(ledger)["issued"] == [5] and tally(ledger)["repeated"] == [0]
+    assert ledger.ask(images(2), payers(0, 0)).scores.unique().tolist() == [1]  # the cache holds what it held
+    assert ledger.ask(images(3)[2:], payers(0)).scores.unique().tolist() == [4]
+
+
+def test_the_oldest_answers_of_a_search_are_forgotten_first(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    ledger = Ledger(linear(), searches=2)
+    ledger.ask(images(4), payers(*[0] * 4))
+    ledger.ask(images(1), payers(1))
+    ledger.ask(images(4)[1:], payers(0, 0, 0))
+    assert tally(ledger)["issued"] == [4, 1] and tally(ledger)["repeated"] == [3, 0]
+    ledger.ask(images(1), payers(0))
+    assert tally(ledger)["issued"] == [5, 1]
+    ledger.ask(images(4)[[3, 1]], payers(0, 0))  # 0 has put 1 out
+    assert tally(ledger)["issued"] == [6, 1] and tally(ledger)["repeated"] == [4, 0]
+    ledger.ask(images(1), payers(1))
+    assert tally(ledger)["repeated"] == [4, 1]
+
+
+@given(
+    batches=st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1)), max_size=6), max_size=4),
+    cache=st.booleans(),
+)
+def test_it_tells_beforehand_what_will_be_a_repeat(batches, cache):
+    ledger = Ledger(linear(), searches=2, cache=cache)
+    seen: set[tuple[int, int]] = set()
+    for batch in batches:
+        order, search = [image for image, _ in batch], payers(*(search for _, search in batch))
+        expected = []
+        for pair in batch:
+            expected.append(cache and pair in seen)
+            seen.add(pair)
+        before = ledger.counts
+        assert ledger.repeats(images(5)[order], search).tolist() == expected
+        assert torch.equal(ledger.counts.issued, before.issued)
+        ledger.ask(images(5)[order], search)
+        assert int((ledger.counts.repeated - before.repeated).sum()) == sum(expected)
+        assert int((ledger.counts.issued - before.issued).sum()) == len(batch) - sum(expected)
+
+
+# Names of images
+
+
+def test_images_have_one_name_whoever_shares_the_batch():
+    on = (images(6) * 255).round() / 255
+    off = on + 1e-4
+    assert bool((off != on).flatten(1).any(1).all())
+    together = hashes(torch.cat([on, off]))
+    assert len(set(together)) == 12
+    assert together == hashes(on) + hashes(off) == [hashes(image[None])[0] for image in torch.cat([on, off])]
+
+
+def test_levels_that_a_byte_cannot_hold_are_not_taken_for_others():
+    values = [0.0, 1.0, 256 / 255, -1 / 255, 2.0, torch.inf, torch.nan, 0.5]
+    batch = torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+    assert len(set(hashes(batch))) == len(values)
+
+
+def test_the_same_levels_at_other_places_are_another_image():
+    batch = torch.zeros(3, 1, 4, 4)
+    batch[0, 0, 0, 1] = batch[1, 0, 1, 0] = 1.0
+    assert len(set(hashes(batch))) == 3
+
+
+# Requests
+
+
+def test_a_metered_classifier_is_asked_in_requests_of_its_size():
+    class Watching(Recording):
+        def __call__(self, batch):
+            issued.append(int(ledger.counts.issued.sum()))
+            return self.classifier(batch)
+
+    issued: list[int] = []
+    watching = Watching(metered(linear(micro_batch=3)))
+    ledger = Ledger(watching, searches=2)
+    answers = ledger.ask(images(8), payers(0, 1, 0, 1, 0, 1, 0, 1))
+    assert issued == [8, 8, 8]  # all are charged before the first is sent
+    assert torch.equal(answers.scores, linear()(images(8))) and ledger.counts.padded == 0
+    assert tally(ledger)["answered"] == [4, 4]
+
+
+class Backward:
+    """Holds requests until all have arrived, and answers the last one first."""
+
+    def __init__(self, classifier, batch, requests: int):
+        self.info = dataclasses.replace(classifier.info, metered=True, concurrency=requests)
+        self.classifier, self.order, self.most, self.inside = classifier, [], 0, 0
+        self.firsts = batch[:: classifier.info.micro_batch]
+        self.arrived = threading.Barrier(requests, timeout=60)
+        self.done = [threading.Event() for _ in range(requests)] + [threading.Event()]
+        self.done[-1].set()
+
+    def __call__(self, batch):
+        number = int((self.firsts == batch[:1]).flatten(1).all(1).nonzero())
+        self.arrived.wait()
+        assert self.done[number + 1].wait(60)
+        self.order.append(number)
+        scores = self.classifier(batch)
+        self.done[number].set()
+        return scores
+
+
+def test_requests_in_flight_together_come_back_row_by_row(tmp_path):
+    batch = images(11)
+    classifier = Backward(linear(micro_batch=3), batch, 4)
+    store = Store(tmp_path / "ledger.sqlite", owner=True)
+    ledger = Ledger(classifier, searches=2, store=store)
+    search = torch.arange(11) % 2
+    answers = ledger.ask(batch, search, (0,))
+    assert classifier.order == [3, 2, 1, 0]
+    assert torch.equal(answers.scores, linear()(batch)) and answers.status.tolist() == [ANSWERED] * 11
+    assert tally(ledger)["issued"] == tally(ledger)["answered"] == [6, 5] and store.damage() == []
+    counting = Counting(classifier)
+    assert same(Ledger(counting, searches=2, store=store).ask(batch, search, (0,)), answers) and not counting.calls
+
+
+def test_one_of_several_requests_in_flight_may_fail(tmp_path):
+    class Hating(Backward):
+        def __call__(self, batch):
+            scores = super().__call__(batch)
+            if torch.equal(batch[0], self.firsts[1]):
+                raise TargetError("no", fatal=True)
+            return scores
+
+    batch = images(9)
+    store = Store(tmp_path / "ledger.sqlite", owner=True)
+    ledger = Ledger(Hating(linear(micro_batch=3), batch, 3), searches=1, store=store)
+    with pytest.raises(TargetError, match="no"):
+        ledger.ask(batch, payers(*[0] * 9), (0,))
+    assert (tally(ledger)["issued"], tally(ledger)["answered"], tally(ledger)["failed"]) == ([9], [6], [3])
+    counting = Counting(metered(linear(micro_batch=3)))
+    again = Ledger(counting, searches=1, store=store)
+    assert torch.equal(again.ask(batch, payers(*[0] * 9), (0,)).scores, linear()(batch))
+    assert counting.sizes == [3] and store.damage() == []
+
+
+# Tries
+
+
+def retrying(calls, *, micro_batch: int = 5, budget=None, tries=None, **error):
+    """A ledger over a metered classifier that fails at some calls, and the waits between its tries."""
+    waits: list[float] = []
+    counting = Counting(metered(linear(micro_batch=micro_batch)))
+    failing = Failing(counting, calls, **error)
+    ledger = Ledger(failing, searches=1, budget=budget, tries=tries, sleep=waits.append)
+    return ledger, failing, counting, waits
+
+
+def test_a_request_that_fails_is_charged_and_sent_again():
+    ledger, failing, counting, waits = retrying([1, 2])
+    answers = ledger.ask(images(5), payers(*[0] * 5))
+    assert torch.equal(answers.scores, linear()(images(5)))
+    assert failing.calls == 3 and counting.sizes == [5] and waits == [0.5, 1.0]
+    counts = tally(ledger)
+    assert (counts["issued"], counts["failed"], counts["answered"]) == ([15], [10], [5])
+    assert ledger.store.damage() == []
+
+
+@pytest.mark.parametrize(("wanted", "waited"), [(7.0, 7.0), (1000.0, 60.0), (0.25, 0.25)])
+def test_it_waits_as_long_as_the_target_asks_but_no_longer_than_a_minute(wanted, waited):
+    ledger, _, _, waits = retrying([1, 2], retry_after=wanted)
+    ledger.ask(images(1), payers(0))
+    assert waits == [waited, waited]
+
+
+@pytest.mark.parametrize(("tries", "calls"), [(None, 4), (1, 1), (2, 2)])
+def test_a_request_that_fails_every_time_is_an_error(tries, calls):
+    ledger, failing, _, waits = retrying(range(1, 99), tries=tries)
+    with pytest.raises(TargetError, match=f"call {calls} fails on purpose"):
+        ledger.ask(images(5), payers(*[0] * 5))
+    assert failing.calls == calls and len(waits) == calls - 1
+    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [5 * calls]
+    assert ledger.store.damage() == []
+
+
+def test_a_fatal_failure_is_not_tried_again():
+    ledger, failing, _, waits = retrying([1], fatal=True)
+    with pytest.raises(TargetError):
+        ledger.ask(images(5), payers(*[0] * 5))
+    assert failing.calls == 1 and waits == [] and tally(ledger)["failed"] == [5]
+
+
+def test_a_local_classifier_is_not_tried_again():
+    failing = Failing(linear(), [1])
+    with pytest.raises(TargetError):
+        Ledger(failing, searches=1, sleep=lambda wait: pytest.fail("it waited")).ask(images(1), payers(0))
+    assert failing.calls == 1
+
+
+def test_a_budget_that_ends_between_two_tries_leaves_the_last_rows_unsent():
+    ledger, failing, counting, _ = retrying([1], budget=7)
+    answers = ledger.ask(images(5), payers(*[0] * 5))
+    assert answers.status.tolist() == [ANSWERED, ANSWERED, UNSENT, UNSENT, UNSENT]
+    assert torch.equal(answers.scores[:2], linear()(images(2))) and bool(answers.scores[2:].isnan().all())
+    assert failing.calls == 2 and counting.sizes == [2]
+    counts = tally(ledger)
+    assert (counts["issued"], counts["failed"], counts["answered"]) == ([7], [5], [2])
+
+
+def test_a_budget_that_is_spent_by_a_failure_is_a_result():
+    ledger, failing, _, _ = retrying([1], budget=5)
+    assert ledger.ask(images(5), payers(*[0] * 5)).status.tolist() == [UNSENT] * 5
+    assert failing.calls == 1 and tally(ledger)["issued"] == tally(ledger)["failed"] == [5]
+    assert ledger.store.damage() == []
+
+
+def test_a_total_binds_tries_too():
+    waits: list[float] = []
+    failing = Failing(metered(linear(micro_batch=2)), [1])
+    ledger = Ledger(failing, searches=2, total=5, sleep=waits.append)
+    status = ledger.ask(images(4), payers(0, 1, 0, 1)).status  # 4 are charged, 2 fail, 1 can be sent again
+    assert status.tolist() == [ANSWERED, UNSENT, ANSWERED, ANSWERED] and len(waits) == 1
+    assert tally(ledger)["issued"] == [3, 2] and tally(ledger)["failed"] == [1, 1]
+
+
+# A store on disk
+
+
+def stored(path, classifier, *, searches=("a", "b"), **settings) -> Ledger:
+    return Ledger(classifier, searches=list(searches), store=Store(path / "ledger.sqlite", owner=True), **settings)
+
+
+def test_answers_that_are_stored_under_a_key_are_taken_from_there(tmp_path):
+    ledger = stored(tmp_path, linear(), budget=9)
+    batch, search = images(5)[[0, 1, 2, 3, 4, 0]], payers(0, 1, 0, 1, 0, 0)
+    answers = ledger.ask(batch, search, (0,))
+    counts = tally(ledger)
+    ledger.store.close()
+
+    counting = Counting(linear())
+    again = stored(tmp_path, counting, budget=9)
+    assert same(again.ask(batch, search, (0,)), answers) and counting.calls == 0
+    assert tally(again) == counts == {
+        "issued": [3, 2], "answered": [3, 2], "failed": [0, 0], "lost": [0, 0], "repeated": [1, 0],
+    }  # fmt: skip
+    again.ask(images(6)[4:], payers(0, 0), (1,))
+    assert counting.calls == 1
+    assert tally(again)["issued"] == [4, 2] and tally(again)["repeated"] == [2, 0]  # what was taken is in the cache
+    assert same(again.ask(batch, search, (0,), fresh=True), answers) and counting.calls == 2
+    assert tally(again)["issued"] == [8, 4] and again.store.damage() == []
+
+
+def test_a_batch_of_repeats_alone_is_counted_once(tmp_path):
+    ledger = stored(tmp_path, linear())
+    ledger.ask(images(2), payers(0, 0), (0,))
+    ledger.ask(images(2), payers(0, 0), (1,))
+    assert tally(ledger)["repeated"] == [2, 0]
+    ledger.store.close()
+    again = stored(tmp_path, linear())
+    for generation in range(2):
+        again.ask(images(2), payers(0, 0), (generation,))
+    assert tally(again)["repeated"] == [2, 0] and tally(again)["issued"] == [2, 0]
+
+
+def test_of_a_batch_that_was_cut_off_only_the_rest_is_sent(tmp_path):
+    """The second of three requests fails for good: the first is stored, the third was charged and never sent."""
+    batch, search = images(8), payers(*[0] * 8)
+    ledger = stored(tmp_path, Failing(metered(linear(micro_batch=3)), [2], fatal=True))
+    with pytest.raises(TargetError):
+        ledger.ask(batch, search, (0,))
+    assert tally(ledger) == {
+        "issued": [8, 0], "answered": [3, 0], "failed": [3, 0], "lost": [0, 0], "repeated": [0, 0],
+    }  # fmt: skip
+    ledger.store.abandon()
+
+    counting = Counting(metered(linear(micro_batch=3)))
+    again = stored(tmp_path, counting)
+    assert tally(again)["lost"] == [2, 0]
+    assert torch.equal(again.ask(batch, search, (0,)).scores, linear()(batch))
+    assert counting.sizes == [3, 2]
+    assert tally(again) == {
+        "issued": [13, 0], "answered": [8, 0], "failed": [3, 0], "lost": [2, 0], "repeated": [0, 0],
+    }  # fmt: skip
+    assert again.store.damage() == []
+
+
+def test_what_was_not_answered_or_not_sent_stays_so(tmp_path):
+    silent = Silent(linear(), lambda batch: (batch == images(4)[1]).flatten(1).all(1))
+    ledger = stored(tmp_path, silent, budget=3)
+    answers = ledger.ask(images(4), payers(*[0] * 4), (0,))
+    assert answers.status.tolist() == [ANSWERED, FAILED, ANSWERED, UNSENT]
+    ledger.store.close()
+    assert same(stored(tmp_path, linear(), budget=9).ask(images(4), payers(*[0] * 4), (0,)), answers)
+
+
+@pytest.mark.parametrize("order", [[1, 0], [0], [0, 1, 2], [0, 2]])
+def test_other_images_under_the_same_key_are_damage(tmp_path, order):
+    ledger = stored(tmp_path, linear())
+    ledger.ask(images(2), payers(0, 0), (0,))
+    ledger.store.close()
+    counting = Counting(linear())
+    again = stored(tmp_path, counting)
+    with pytest.raises(DamagedRunError, match=r"batch 0\.0 asked about other images when it was first sent"):
+        again.ask(images(3)[order], payers(*[0] * len(order)), (0,))
+    assert counting.calls == 0 and tally(again)["issued"] == [2, 0]
+
+
+def test_answers_of_another_classifier_or_of_more_searches_are_damage(tmp_path):
+    ledger = stored(tmp_path, linear())
+    ledger.ask(images(2), payers(0, 1), (0,))
+    ledger.store.close()
+    for again in (stored(tmp_path, linear(classes=4)), stored(tmp_path, linear(), searches=["a"])):
+        with pytest.raises(DamagedRunError, match="stored answers are not those of"):
+            again.recall(1)
+        with pytest.raises(DamagedRunError, match="stored answers are not those of"):
+            again.ask(images(2), payers(0, 0), (0,))
+        again.store.abandon()
+
+
+def test_each_chain_has_keys_of_its_own(tmp_path):
+    store = Store(tmp_path / "ledger.sqlite", owner=True)
+    counting = Counting(linear())
+    one, other = (Ledger(counting, searches=[name], store=store, chain=name) for name in ("one", "other"))
+    one.ask(images(2), payers(0, 0), (0,))
+    other.ask(images(4)[2:], payers(0, 0), (0,))
+    assert counting.calls == 2 and (store.length("one"), store.length("other")) == (1, 1)
+    assert tally(one)["issued"] == tally(other)["issued"] == [2]
+
+
+def test_the_cache_after_recall_is_what_it_was(tmp_path, monkeypatch):
+    """With room for two: a hit that its own batch puts out stays out, here as there."""
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    a, b, c, d = images(4).split(1)
+    ledger = stored(tmp_path, linear())
+    ledger.ask(torch.cat([a, b]), payers(0, 0), (0,))
+    ledger.ask(torch.cat([c, d, a]), payers(0, 0, 0), (1,))
+    assert tally(ledger)["repeated"] == [1, 0]
+    again = Ledger(linear(), searches=["a", "b"], store=ledger.store)
+    again.recall(2)
+    everything, search = torch.cat([a, b, c, d]), payers(0, 0, 0, 0)
+    assert again.repeats(everything, search).tolist() == ledger.repeats(everything, search).tolist()
+    assert again.repeats(everything, search).tolist() == [False, False, True, True]
+    first = Ledger(linear(), searches=["a", "b"], store=ledger.store)
+    first.recall(1)
+    assert first.repeats(everything, search).tolist() == [True, True, False, False]
+
+
+def test_a_total_is_shared_by_all_ledgers_of_a_store(tmp_path):
+    store = Store(tmp_path / "ledger.sqlite", owner=True)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as outside:
+        one, other = (Ledger(linear(), searches=[name], store=store, chain=name, total=5) for name in ("one", "other"))
+        assert one.ask(images(3), payers(0, 0, 0)).status.tolist() == [ANSWERED] * 3
+        assert other.ask(images(4), payers(*[0] * 4)).status.tolist() == [ANSWERED, ANSWERED, UNSENT, UNSENT]
+        assert one.ask(images(4)[3:], payers(0)).status.tolist() == [UNSENT]
+        assert outside.execute("SELECT issued FROM totals").fetchall() == [(5,)]
+
+
+def test_rows_are_on_disk_as_charged_when_the_classifier_sees_them(tmp_path):
+    class Looking(Recording):
+        def __call__(self, batch):
+            with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as outside:
+                accounts = "SELECT sum(issued), sum(answered) FROM accounts"
+                seen.append(outside.execute(accounts).fetchone())
+                assert outside.execute("SELECT count(*) FROM attempts WHERE state = 'open'").fetchone()[0] > 0
+            return self.classifier(batch)
+
+    seen: list[tuple[int, int]] = []
+    ledger = stored(tmp_path, Looking(metered(linear(micro_batch=2))))
+    ledger.ask(images(4), payers(0, 1, 0, 1), (0,))
+    assert seen == [(4, 0), (4, 2)]

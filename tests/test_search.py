@@ -44,6 +44,11 @@ def go(given: Problem, generations: int, classifier=None, *, algorithm=GA, ledge
     return run(given, algorithm=algorithm, encoding=Pixels(), ledger=ledger, generations=generations, **settings)
 
 
+def asked(ledger: Ledger) -> list[int]:
+    """What each search asked, whether it was sent or, as a repeat, answered from the cache."""
+    return (ledger.counts.issued + ledger.counts.repeated).tolist()
+
+
 def digest(progress: Progress) -> str:
     """All that a run came to, in one number."""
     parts = (progress.state.genomes, progress.state.fitness, progress.state.scores, progress.success)
@@ -83,7 +88,7 @@ def test_elites_are_not_asked_again(elites):
     ledger = Ledger(classifier, searches=2)
     algorithm = dataclasses.replace(GA, elites=elites)
     go(problem((0, 1)), 3, ledger=ledger, algorithm=algorithm)
-    assert ledger.counts.issued.tolist() == [POPULATION + 3 * (POPULATION - elites)] * 2
+    assert asked(ledger) == [POPULATION + 3 * (POPULATION - elites)] * 2
     assert classifier.rows == int(ledger.counts.issued.sum()) + ledger.counts.padded
 
 
@@ -176,14 +181,18 @@ def test_a_run_that_goes_on_equals_one_that_never_stopped(stop):
     half = go(problem(), stop, ledger=ledger)
     assert half.generation == stop
     assert_same(go(problem(), 5, ledger=ledger, progress=half), straight)
-    assert ledger.counts.issued.tolist() == [10 + 5 * 9] * 3
+    assert asked(ledger) == [10 + 5 * 9] * 3
+    never_stopped = Ledger(linear(), searches=3)
+    go(problem(), 5, ledger=never_stopped)
+    assert torch.equal(ledger.counts.issued, never_stopped.counts.issued)
 
 
 def test_a_run_that_is_done_asks_nothing_more():
     ledger = Ledger(linear(), searches=3)
     end = go(problem(), 2, ledger=ledger)
+    assert asked(ledger) == [28] * 3
     assert go(problem(), 2, ledger=ledger, progress=end) is end
-    assert ledger.counts.issued.tolist() == [28] * 3
+    assert asked(ledger) == [28] * 3
 
 
 def test_each_generation_is_told_of_once():
@@ -244,7 +253,7 @@ def test_a_search_stops_at_its_first_success_and_the_others_go_on():
     assert seen[0] == [True, False, False]
     assert end.success.tolist() == [True, True, True] and not end.running.any()
     assert 0 < end.generation < 40  # nobody runs on when all are done
-    assert ledger.counts.issued.tolist() == [10 + 9 * end.generation, 10, 10]
+    assert asked(ledger) == [10 + 9 * end.generation, 10, 10]
     at_once = go(problem(), 0)
     assert torch.equal(end.state.genomes[1:], at_once.state.genomes[1:])
     alone = go(problem((0,)), end.generation)
@@ -273,7 +282,7 @@ def test_without_the_wish_to_stop_success_is_noted_and_never_forgotten():
 def test_a_search_that_the_budget_does_not_reach_ends_untold_and_the_others_go_on():
     """The total pays for the first round, and in the second for search 0 whole, for search 1 in part."""
     told = []
-    ledger = Ledger(linear(), searches=3, total=30 + 9 + 9 + 4)
+    ledger = Ledger(linear(), searches=3, total=30 + 9 + 9 + 4, cache=False)
     end = go(
         problem(), 2, ledger=ledger, on_generation=lambda progress, evaluated: told.append(progress.state.told.tolist())
     )
@@ -288,7 +297,7 @@ def test_a_search_that_the_budget_does_not_reach_ends_untold_and_the_others_go_o
 
 def test_a_search_that_ended_leaves_the_batch_and_changes_nothing_for_the_rest():
     """Search 1 is charged for ten rows before it starts, so its budget ends first."""
-    ledger = Ledger(linear(), searches=3, budget=10 + 9 * 3)
+    ledger = Ledger(linear(), searches=3, budget=10 + 9 * 3, cache=False)
     ledger.ask(pictures(1, 10)[0], torch.ones(10, dtype=torch.int64))
     sizes = []
     end = go(problem(), 3, ledger=ledger, on_generation=lambda progress, evaluated: sizes.append(len(evaluated.labels)))
@@ -337,7 +346,7 @@ def test_a_row_without_an_answer_is_counted_and_never_becomes_a_parent():
     failed = bright(genomes.genes.flatten(0, 1)).view(2, 30)
     assert bool(failed.any(1).all()) and not bool(failed.all(1).any())
     seen = []
-    ledger = Ledger(Silent(linear(), bright), searches=2)
+    ledger = Ledger(Silent(linear(), bright), searches=2, cache=False)
     algorithm = dataclasses.replace(PLAIN, p_crossover=0.0)
     end = go(
         Problem(genomes, stream(2)),
@@ -374,7 +383,7 @@ def test_what_was_not_answered_is_no_success_and_has_no_fitness_whatever_the_par
 
 
 def test_a_call_that_fails_is_an_error_of_the_target_and_stays_charged():
-    ledger = Ledger(Failing(linear(), calls=[6]), searches=3)
+    ledger = Ledger(Failing(linear(), calls=[6]), searches=3, cache=False)
     with pytest.raises(TargetError, match=r"failing linear failed to answer \(batch 1\): call 6"):
         go(problem(), 3, ledger=ledger)
     assert ledger.counts.issued.tolist() == [19] * 3

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from evofool.errors import ClassifierError, DataError, SpecError
-from evofool.studies.operators import run, scenarios
+from evofool.studies.operators import planning, run, scenarios, shards
 from evofool.studies.operators.results import Results, load
 
-SMALL = run.Config(
+SMALL = planning.Config(
     data="digits",
     classifiers=("digits",),
     judge="digits-judge",
@@ -27,7 +27,7 @@ SMALL = run.Config(
 
 @pytest.fixture(scope="module")
 def outcome() -> run.Outcome:
-    return run.execute(run.plan(SMALL), workers=1, command="evofool ...")
+    return run.execute(planning.plan(SMALL), workers=1, command="evofool ...")
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +36,29 @@ def results(outcome: run.Outcome) -> Results:
 
 
 def test_two_workers_write_the_same_bytes_as_one(results: Results) -> None:
-    other = run.execute(run.plan(SMALL), workers=2, command="evofool ...").results
+    other = run.execute(planning.plan(SMALL), workers=2, command="evofool ...").results
     assert other.to_json() == results.to_json()
 
 
 def test_seeds_run_apart_or_side_by_side_give_the_same_bytes(results: Results) -> None:
     for together in (1, 3):
         config = dataclasses.replace(SMALL, side_by_side=together)
-        assert run.execute(run.plan(config), workers=1, command="evofool ...").results.to_json() == results.to_json()
+        assert (
+            run.execute(planning.plan(config), workers=1, command="evofool ...").results.to_json() == results.to_json()
+        )
 
 
 def test_an_arm_is_the_same_without_the_others(results: Results) -> None:
     config = dataclasses.replace(SMALL, names=("TS_SPC_IM",), seeds=1)
-    alone = run.execute(run.plan(config), workers=1).results.of("TS_SPC_IM", "digits")
+    alone = run.execute(planning.plan(config), workers=1).results.of("TS_SPC_IM", "digits")
     assert alone == results.of("TS_SPC_IM", "digits")[:1]
 
 
 def test_a_fresh_interpreter_gives_the_same_numbers(results: Results) -> None:
     program = (
-        "from evofool.studies.operators import run\n"
-        f"config = run.Config(**{dataclasses.asdict(dataclasses.replace(SMALL, names=('FPS_AC_SM',), seeds=1))!r})\n"
-        "found = run.execute(run.plan(config), workers=1).results.of('FPS_AC_SM', 'digits')[0]\n"
+        "from evofool.studies.operators import planning, run\n"
+        f"config = planning.Config(**{dataclasses.asdict(dataclasses.replace(SMALL, names=('FPS_AC_SM',), seeds=1))!r})\n"
+        "found = run.execute(planning.plan(config), workers=1).results.of('FPS_AC_SM', 'digits')[0]\n"
         "print(found.total_fitness, found.confusion)"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
@@ -72,8 +74,11 @@ def test_every_arm_of_a_seed_starts_from_the_same_images(results: Results) -> No
 
 
 def test_elites_cost_no_query(results: Results) -> None:
-    assert {r.issued for r in results.of("FPS_AC_SM", "digits")} == {60 * 4}
-    assert {r.issued for r in results.of("FPS_AC_SM_elitism", "digits")} == {60 + 3 * 50}
+    for arm, asked in (("FPS_AC_SM", 60 * 4), ("FPS_AC_SM_elitism", 60 + 3 * 50)):
+        for seed in range(3):
+            count = results.ledger["searches"][f"{arm}/digits/{seed}"]
+            assert count["issued"] + count["repeated"] == asked
+            assert count["answered"] == count["issued"] and count["repeated"] > 0
 
 
 def test_a_subset_brings_its_own_controls(results: Results) -> None:
@@ -101,7 +106,7 @@ def test_results_survive_their_file(results: Results, tmp_path) -> None:
     path = tmp_path / "study.json"
     path.write_text(results.to_json())
     assert load(path) == results
-    assert json.loads(path.read_text())["format"] == "evofool-operator-study/1"
+    assert json.loads(path.read_text())["format"] == "evofool-operator-study/2"
 
 
 def test_the_gallery_shows_ancestors_above_and_evolved_below(outcome: run.Outcome) -> None:
@@ -110,7 +115,7 @@ def test_the_gallery_shows_ancestors_above_and_evolved_below(outcome: run.Outcom
     assert sheet.shape == (1, 56, 28 * len(gallery.labels)) and sheet.dtype == torch.uint8
     originals = {
         image.numpy().tobytes()
-        for image in run.population(run.plan(SMALL).dataset, [0], 60).genes[0].mul(255).round().byte()
+        for image in shards.population(planning.plan(SMALL).dataset, [0], 60).genes[0].mul(255).round().byte()
     }
     for column in range(len(gallery.labels)):
         assert sheet[:, :28, 28 * column : 28 * (column + 1)].contiguous().numpy().tobytes() in originals
@@ -126,7 +131,7 @@ def test_a_sweep_runs_every_point_with_its_control() -> None:
         names=("FPS_AC_SM",),
         settings={"p_mutation": ("0.1", "0.5"), "population": ("60",), "generations": ("2", "3")},
     )
-    plan = run.plan(config)
+    plan = planning.plan(config)
     names = {s.arm.name for s in plan.scenarios}
     assert len(names) == 8  # 2 x 2 points, each with its control
     for s in plan.scenarios:
@@ -155,20 +160,20 @@ def test_a_sweep_runs_every_point_with_its_control() -> None:
 )
 def test_wrong_settings_are_refused_before_anything_runs(changes, error, words: str) -> None:
     with pytest.raises(error) as caught:
-        run.plan(dataclasses.replace(SMALL, **changes))
+        planning.plan(dataclasses.replace(SMALL, **changes))
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_forecast_grows_with_the_work() -> None:
-    plan = run.plan(SMALL)
+    plan = planning.plan(SMALL)
     assert plan.evaluations == 5 * 3 * 4 * 60
-    assert run.forecast(plan, 1) > 0
+    assert planning.forecast(plan, 1) > 0
     twice = dataclasses.replace(plan, shards=[*plan.shards, *plan.shards])
     assert twice.evaluations == 2 * plan.evaluations
 
 
 def test_twelve_scenarios_eight_controls_and_their_families() -> None:
-    everything = run.plan(dataclasses.replace(SMALL, names=(), settings={}, parts=tuple(scenarios.PARTS)))
+    everything = planning.plan(dataclasses.replace(SMALL, names=(), settings={}, parts=tuple(scenarios.PARTS)))
     groups: dict[str, int] = {}
     for s in everything.scenarios:
         groups[s.arm.group] = groups.get(s.arm.group, 0) + 1
@@ -181,6 +186,6 @@ def test_twelve_scenarios_eight_controls_and_their_families() -> None:
 def test_a_tournament_size_reaches_every_arm_that_has_a_tournament() -> None:
     settings = {"population": ("15",), "tournament_size": ("7",)}
     config = dataclasses.replace(SMALL, names=(), settings=settings, parts=("scenarios", "hypotheses", "rates"))
-    sizes = [scenarios.largest_tournament(s) for s in run.plan(config).scenarios]
+    sizes = [scenarios.largest_tournament(s) for s in planning.plan(config).scenarios]
     assert set(sizes) == {0, 7}
     assert sizes.count(7) > 12

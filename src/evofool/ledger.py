@@ -1,14 +1,34 @@
-"""The ledger: the only door to a classifier. It charges, cuts a batch into calls, pads, and tells failures apart."""
+"""The ledger: the only door to a classifier. It charges, caches, cuts into requests, retries, pads, and counts."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from .contracts import Answers, Classifier, Status
-from .errors import ClassifierError, TargetError
-from .shapes import Float, Int, Tensor
+from .contracts import Answers, Classifier, Criterion, Status
+from .errors import ClassifierError, DamagedRunError, TargetError
+from .shapes import Bool, Float, Int, Tensor
+from .store import Batch, Store
+
+if TYPE_CHECKING:
+    from .metered import MeteredModule
+
+REMEMBERED = 100_000  # answers of one search that stay in the cache
+TRIES = 4  # of a request to a metered classifier, when its failures are not fatal
+LONGEST_WAIT = 60.0  # seconds between two tries
+
+_ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
 
 
 @dataclass(frozen=True)
@@ -19,112 +39,330 @@ class Counts:
         issued: charged: an upper bound on what the classifier saw.
         answered: came back with scores.
         failed: issued, but without a usable answer.
-        padded: repeated rows that filled the last call of a local classifier, over all searches.
+        lost: issued by a process that died before it could store the answers.
+        repeated: asked again by the same search and answered from the cache; not issued.
+        padded: repeated rows that filled the last call of a local classifier, over all searches of the run.
     """
 
     issued: Int[Tensor, " B"]
     answered: Int[Tensor, " B"]
     failed: Int[Tensor, " B"]
+    lost: Int[Tensor, " B"]
+    repeated: Int[Tensor, " B"]
     padded: int
 
 
-class Ledger:
-    """A classifier behind a count and a budget.
+def hashes(images: Float[Tensor, "N C H W"]) -> list[bytes]:
+    """16 bytes for each image: of its gray levels if it lies on the 1/255 lattice, else of its floats."""
+    levels = (images * 255).round_().to(torch.uint8)
+    back = levels.float().div_(255)
+    rows = levels.flatten(1).contiguous().numpy()
+    names = [hashlib.blake2b(row.data, digest_size=16, person=b"levels").digest() for row in rows]
+    if not torch.equal(back, images):
+        floats = images.flatten(1).contiguous().numpy()
+        for i in (back != images).flatten(1).any(1).nonzero().flatten().tolist():
+            names[i] = hashlib.blake2b(floats[i].data, digest_size=16, person=b"floats").digest()
+    return names
 
-    A batch is charged before it is sent. A batch that does not fit is split at the budget's edge: the rows that come
-    first in it are sent, the rest comes back `unsent`.
+
+class Ledger:
+    """A classifier behind a count, a cache and a budget.
+
+    A request is charged in one transaction before it is sent, and its answers are stored in another. So what is charged
+    is never less than what the classifier saw, whenever the process dies. A batch that does not fit is split at the
+    budget's edge: the rows that come first in it are sent, the rest comes back `unsent`. An image that the same search
+    has asked about before is answered from the cache, which holds the last 100,000 answers of each search.
+
+    A local classifier gets a batch as one request, in padded calls of `info.micro_batch` rows. A metered one gets
+    requests of that size, unpadded, `info.concurrency` of them at a time; one that fails is charged and sent again, as
+    far as the budget reaches, unless its error is fatal.
 
     Args:
         classifier: what is asked.
-        searches: how many searches share it; each has an account of its own.
+        searches: how many share it, or their names; each has an account of its own.
         budget: the most rows that one search may ask; None = no limit.
-        total: the most rows that all searches together may ask; None = no limit.
+        total: the most rows that the run may ask; None = no limit.
+        cache: answer a repeated image from the cache; without it, it is sent again.
+        store: where the books are kept; None = in memory.
+        chain: the name under which batches are stored one after another.
+        tries: how often a request is sent; None = 1 to a local classifier, 4 to a metered one.
+        sleep: waits between two tries.
     """
 
-    def __init__(self, classifier: Classifier, *, searches: int, budget: int | None = None, total: int | None = None):
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        searches: int | Sequence[str],
+        budget: int | None = None,
+        total: int | None = None,
+        cache: bool = True,
+        store: Store | None = None,
+        chain: str = "",
+        tries: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
         for name, limit in (("budget", budget), ("total", total)):
             if limit is not None and limit < 1:
                 raise ClassifierError(f"{name} = {limit}: expected at least one query, or no limit")
         self.classifier = classifier
+        self.searches = [str(i) for i in range(searches)] if isinstance(searches, int) else list(searches)
         self.budget = budget
         self.total = total
-        self._issued = torch.zeros(searches, dtype=torch.int64)
-        self._answered = torch.zeros(searches, dtype=torch.int64)
-        self._failed = torch.zeros(searches, dtype=torch.int64)
-        self._padded = 0
+        self.chain = chain
+        self.batches = 0  # of the chain that this ledger has been through, by sending or by taking them
+        self.store = store or Store()
+        self.store.open_accounts(self.searches)
+        self._durable = store is not None
+        self._cache: list[dict[bytes, bytes]] | None = [{} for _ in self.searches] if cache else None
+        self._tries = tries or (TRIES if classifier.info.metered else 1)
+        self._sleep = sleep
 
     @property
     def counts(self) -> Counts:
         """How many rows were asked so far."""
-        return Counts(self._issued.clone(), self._answered.clone(), self._failed.clone(), self._padded)
+        accounts = self.store.counts()
+        issued, answered, failed, lost, repeated = (
+            torch.tensor([accounts[search][name] for search in self.searches], dtype=torch.int64)
+            for name in ("issued", "answered", "failed", "lost", "repeated")
+        )
+        return Counts(issued, answered, failed, lost, repeated, self.store.padded())
 
-    def ask(self, images: Float[Tensor, "N C H W"], search: Int[Tensor, " N"], key: tuple[int, ...] = ()) -> Answers:
+    def ask(
+        self,
+        images: Float[Tensor, "N C H W"],
+        search: Int[Tensor, " N"],
+        key: tuple[object, ...] = (),
+        *,
+        fresh: bool = False,
+    ) -> Answers:
         """Ask the classifier about a batch.
 
         Args:
-            images: on the 1/255 lattice, in [0, 1].
+            images: in [0, 1]; those that are to be saved as they were sent lie on the 1/255 lattice.
             search: the search that pays for each row, 0 to searches - 1.
-            key: what the batch is, for messages: (generation, chunk).
+            key: what the batch is, unique within the chain, such as (generation,). In a run directory its answers are
+                stored under it; asked again after a restart they are taken from there, neither issued nor repeated.
+            fresh: send everything, whatever is cached or stored.
 
         Raises:
-            TargetError: a call failed as a whole; its rows stay charged.
+            TargetError: a request failed as a whole; its rows stay charged.
             ClassifierError: the shapes do not fit, or declared probabilities are none.
+            DamagedRunError: other images were asked under this key before.
         """
         info = self.classifier.info
         if tuple(images.shape[1:]) != info.image_shape:
             raise ClassifierError(
                 f"images of shape {tuple(images.shape[1:])} for {info.name}, which expects {info.image_shape} (C, H, W)"
             )
-        sent = self._affordable(search)
-        everything = bool(sent.all())
-        rows, payers = (images, search) if everything else (images[sent], search[sent])
-        answered = torch.bincount(payers, minlength=len(self._issued))
-        self._issued += answered
-        scores = self._call(rows, key)
-        failed = ~scores.amax(1).isfinite()  # NaN somewhere, or no finite score to choose
-        if bool(failed.any()):
-            scores = torch.where(failed[:, None], torch.nan, scores)
-            unanswered = torch.bincount(payers[failed], minlength=len(self._issued))
-            self._failed += unanswered
-            answered -= unanswered
-        self._answered += answered
-        status = failed.to(torch.int8)  # Status.FAILED is 1
-        if everything:
-            return Answers(scores, status)
-        all_scores = scores.new_full((len(images), scores.shape[1]), torch.nan)
-        all_scores[sent] = scores
-        all_status = torch.full((len(images),), int(Status.UNSENT), dtype=torch.int8)
-        all_status[sent] = status
-        return Answers(all_scores, all_status)
+        if not len(images):
+            return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
+        batch = _Asked(images, search, hashes(images), len(info.class_names))
+        wanted, copies = batch.split(None if fresh else self._cache)
+        hits = batch.payer[batch.status == _ANSWERED]
+        size = info.micro_batch if info.metered else max(1, len(wanted))
+        requests = [
+            _Request(key, part, wanted[first : first + size]) for part, first in enumerate(_starts(wanted, size))
+        ]
 
-    def _affordable(self, search: Int[Tensor, " N"]) -> Tensor:
+        keep = self._durable and bool(key) and not fresh
+        waiting = [r for r in requests if not (keep and self._taken(batch, r))]
+        repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
+        with _undisturbed() if self._durable else contextlib.nullcontext():
+            with self.store.transaction():
+                sent = self._affordable(batch.payer[[i for r in waiting for i in r.rows]])
+                for request in waiting:
+                    request.sent, sent = sent[: len(request.rows)], sent[len(request.rows) :]
+                    request.attempt = self._open(batch, request)
+            self._send_all(batch, waiting, copies, repeated, keep=keep)
+        self.batches += len(requests) if keep else 0
+        for i, first in copies:
+            batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
+        if self._cache is not None and not fresh:
+            # Only what was sent, as in `recall`: there, a hit that this batch evicts would not come in again.
+            rows = np.array(wanted, dtype=np.int64)
+            names = [batch.hashes[i] for i in wanted]
+            self._remember(names, batch.payer[rows].tolist(), batch.scores[rows], batch.status[rows])
+        return Answers(torch.from_numpy(batch.scores), torch.from_numpy(batch.status))
+
+    def repeats(self, images: Float[Tensor, "N C H W"], search: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
+        """Which rows `ask` would not send, because the same search has asked about the same image before."""
+        repeated = torch.ones(len(images), dtype=torch.bool)
+        wanted, _ = _Asked(images, search, hashes(images), len(self.classifier.info.class_names)).split(self._cache)
+        repeated[wanted] = False
+        return repeated
+
+    def recall(self, batches: int) -> None:
+        """Fill the cache from the first stored batches of the chain, for a search that goes on after them.
+
+        Raises:
+            DamagedRunError: they have changed, or belong to other searches or another classifier.
+        """
+        self.batches = batches
+        if self._cache is None:
+            return
+        for batch in self.store.batches(self.chain, batches):
+            self._check(batch)
+            names = [row.tobytes() for row in batch.hashes]
+            self._remember(names, batch.search.tolist(), batch.scores, batch.status)
+
+    def as_torch_module(
+        self,
+        originals: Float[Tensor, "B C H W"],
+        labels: Int[Tensor, " B"],
+        criterion: Criterion,
+    ) -> MeteredModule:
+        """A `torch.nn.Module` for other people's attacks, which then asks through this ledger; see `metered`."""
+        from .metered import MeteredModule
+
+        return MeteredModule(self, originals, labels, criterion)
+
+    # One batch, step by step --------------------------------------------------------------------------------------
+
+    def _affordable(self, payer: np.ndarray) -> np.ndarray:
         """Which rows the budgets still reach, taken in the order of the batch."""
-        sent = torch.ones(len(search), dtype=torch.bool)
-        if self.budget is not None:
-            order = search.sort(stable=True).indices
-            counts = torch.bincount(search, minlength=len(self._issued))
-            before = torch.empty_like(search)  # rows of the same search that stand earlier in the batch
-            before[order] = torch.arange(len(search)) - (counts.cumsum(0) - counts)[search[order]]
-            sent = self._issued[search] + before < self.budget
+        sent = np.ones(len(payer), dtype=bool)
+        if self.budget is not None and len(payer):
+            issued = np.array(self.store.issued(self.searches))
+            order = np.argsort(payer, kind="stable")
+            counts = np.bincount(payer, minlength=len(issued))
+            before = np.empty_like(payer)  # rows of the same search that stand earlier in the batch
+            before[order] = np.arange(len(payer)) - (counts.cumsum() - counts)[payer[order]]
+            sent = issued[payer] + before < self.budget
         if self.total is not None:
-            sent &= self._issued.sum() + sent.cumsum(0) <= self.total
+            sent &= self.store.total() + sent.cumsum() <= self.total
         return sent
 
-    def _call(self, rows: Float[Tensor, "N C H W"], key: tuple[int, ...]) -> Float[Tensor, "N K"]:
-        """The scores of all rows, in calls of the classifier's size."""
+    def _tally(self, payer: np.ndarray, name: str) -> dict[str, dict[str, int]]:
+        """Rows by the search that pays for them, under one name."""
+        rows = np.bincount(payer, minlength=len(self.searches))
+        return {self.searches[s]: {name: int(rows[s])} for s in np.flatnonzero(rows)}
+
+    def _open(self, batch: _Asked, request: _Request) -> int:
+        """Charge a request; inside a transaction."""
+        tally = self._tally(batch.payer[request.going], "rows")
+        return self.store.open_attempt(self.chain, request.name, {s: count["rows"] for s, count in tally.items()})
+
+    def _send_all(
+        self,
+        batch: _Asked,
+        requests: list[_Request],
+        copies: list[tuple[int, int]],
+        repeated: dict[str, dict[str, int]],
+        *,
+        keep: bool,
+    ) -> None:
+        """Send requests that are charged, as many at a time as the classifier allows."""
+
+        def send(request: _Request) -> None:
+            padded = self._send(batch, request)
+            rows = np.array(request.rows, dtype=np.int64)
+            scores, status = batch.scores[rows], batch.status[rows]
+            tallies: list[Mapping[str, Mapping[str, int]]] = [
+                self._tally(batch.payer[rows[status == _ANSWERED]], "answered"),
+                self._tally(batch.payer[rows[status == _FAILED]], "failed"),
+                repeated if request is requests[0] else {},
+            ]
+            if copies:
+                sent = set(rows[status != _UNSENT].tolist())
+                echoes = [i for i, first in copies if first in sent]
+                tallies.append(self._tally(batch.payer[echoes], "repeated"))
+            with self.store.transaction():
+                self.store.close_attempt(request.attempt, _sum(tallies), padded=padded, failed=False)
+                if keep:
+                    names = np.frombuffer(b"".join(batch.hashes[i] for i in request.rows), np.uint8)
+                    kept = Batch(names.reshape(-1, 16), batch.payer[rows], scores, status)
+                    self.store.put(self.chain, request.name, kept)
+
+        concurrency = min(self.classifier.info.concurrency, len(requests))
+        if concurrency <= 1:
+            for request in requests:
+                send(request)
+            return
+        with ThreadPoolExecutor(concurrency) as threads:
+            errors = [future.exception() for future in [threads.submit(send, request) for request in requests]]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _send(self, batch: _Asked, request: _Request) -> int:
+        """Send one request until it is answered; returns how many rows were padded."""
+        for number in range(self._tries):
+            if not request.going:
+                return 0
+            try:
+                answer, padded = self._call(batch.images, request)
+                break
+            except TargetError as error:
+                with self.store.transaction():
+                    failed = self._tally(batch.payer[request.going], "failed")
+                    self.store.close_attempt(request.attempt, failed, padded=0, failed=True)
+                if error.fatal or number + 1 == self._tries:
+                    raise
+                self._sleep(min(LONGEST_WAIT, error.retry_after or 0.5 * 2**number))
+                with self.store.transaction():
+                    request.sent = request.sent & self._reach(batch, request)
+                    request.attempt = self._open(batch, request)
+        usable = np.isfinite(answer.max(1))  # NaN somewhere, or no finite score to choose, is no answer
+        batch.scores[request.going] = np.where(usable[:, None], answer, np.nan)
+        batch.status[request.going] = np.where(usable, _ANSWERED, _FAILED)
+        return padded
+
+    def _reach(self, batch: _Asked, request: _Request) -> np.ndarray:
+        """Which rows of a request can be charged once more."""
+        reached = np.zeros(len(request.rows), dtype=bool)
+        reached[request.sent] = self._affordable(batch.payer[request.going])
+        return reached
+
+    def _taken(self, batch: _Asked, request: _Request) -> bool:
+        """Take the answers of a request that was answered before this process was born, if it was."""
+        stored = self.store.get(self.chain, request.name)
+        if stored is None:
+            return False
+        if stored.hashes.tobytes() != b"".join(batch.hashes[i] for i in request.rows):
+            raise DamagedRunError(
+                f"{self.chain}: batch {request.name} asked about other images when it was first sent; the code, "
+                "the data or a setting has changed since: resume with what wrote it"
+            )
+        self._check(stored)
+        batch.scores[request.rows], batch.status[request.rows] = stored.scores, stored.status
+        return True
+
+    def _check(self, stored: Batch) -> None:
+        """What was stored fits the classifier and the searches."""
+        classes = len(self.classifier.info.class_names)
+        fits = stored.scores.shape[1] == classes and bool(np.isin(stored.status, [_ANSWERED, _FAILED, _UNSENT]).all())
+        if not fits or bool(((stored.search < 0) | (stored.search >= len(self.searches))).any()):
+            raise DamagedRunError(
+                f"{self.chain}: stored answers are not those of {len(self.searches)} searches over {classes} classes; "
+                "restore the run from a copy"
+            )
+
+    def _remember(self, names: Sequence[bytes], payer: Sequence[int], scores: np.ndarray, status: np.ndarray) -> None:
+        assert self._cache is not None
+        for i in np.flatnonzero(status == _ANSWERED).tolist():
+            memory = self._cache[payer[i]]
+            memory[names[i]] = scores[i].tobytes()
+            if len(memory) > REMEMBERED:
+                del memory[next(iter(memory))]
+
+    def _call(self, images: Tensor, request: _Request) -> tuple[np.ndarray, int]:
+        """The scores of a request's rows, in calls of the classifier's size, and how many rows were padded."""
         info = self.classifier.info
         size, classes = info.micro_batch, len(info.class_names)
-        answers = [torch.empty(0, classes)]
+        rows = images if len(request.going) == len(images) else images[request.going]
+        scores = torch.empty(len(rows), classes)
+        padded = 0
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
-            missing = 0 if info.metered else size - len(part)
-            if missing:
-                part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-                self._padded += missing
+            count = len(part)
+            if count < size and not info.metered:
+                part = torch.cat([part, part[-1:].expand(size - count, -1, -1, -1)])
+                padded += size - count
             try:
                 answer = self.classifier(part)
             except TargetError as error:
-                where = f" (batch {', '.join(map(str, key))})" if key else ""
+                where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
                 message = f"{info.name} failed to answer{where}: {error}"
                 raise TargetError(message, retry_after=error.retry_after, fatal=error.fatal) from error
             if answer.shape != (len(part), classes):
@@ -132,12 +370,111 @@ class Ledger:
                     f"{info.name} answered with scores of shape {tuple(answer.shape)}; "
                     f"expected {(len(part), classes)}: one row an image, one column for each of its classes"
                 )
-            answers.append(answer.clone())  # a classifier may use its buffer again
-        scores = torch.cat(answers)[: len(rows)].float()  # what was padded stands at the end
+            scores[first : first + count] = answer[:count]
         if info.kind == "probabilities" and bool(((scores < -1e-6) | (scores > 1 + 1e-6)).any()):
             low, high = scores.nan_to_num(0.5).aminmax()
             raise ClassifierError(
                 f"{info.name} declares probabilities, but answered {float(low):.4g} to {float(high):.4g}; "
                 f"expected [0, 1]: does it give logits?"
             )
-        return scores
+        return scores.numpy(), padded
+
+
+class _Asked:
+    """A batch on its way: what is asked, and what is known of the answers so far."""
+
+    def __init__(self, images: Tensor, search: Tensor, names: list[bytes], classes: int):
+        self.images = images
+        self.payer = search.numpy()
+        self.hashes = names
+        self.scores = np.full((len(images), classes), np.nan, dtype=np.float32)
+        self.status = np.full(len(images), _UNSENT, dtype=np.int8)
+
+    def split(self, cache: list[dict[bytes, bytes]] | None) -> tuple[list[int], list[tuple[int, int]]]:
+        """Answer from the cache what can be; tell which rows are to be sent, and which repeat one of those."""
+        if cache is None:
+            return list(range(len(self.hashes))), []
+        wanted, copies = [], []
+        first: dict[tuple[int, bytes], int] = {}
+        for i, (name, search) in enumerate(zip(self.hashes, self.payer.tolist(), strict=True)):
+            known = cache[search].get(name)
+            if known is not None:
+                self.scores[i], self.status[i] = np.frombuffer(known, np.float32), _ANSWERED
+            elif (earlier := first.setdefault((search, name), i)) != i:
+                copies.append((i, earlier))
+            else:
+                wanted.append(i)
+        return wanted, copies
+
+
+class _Request:
+    """Rows of a batch that are sent, charged and stored together.
+
+    Attributes:
+        rows: of the batch.
+        sent: which of them the budget reached.
+        attempt: what it is charged under.
+    """
+
+    def __init__(self, key: tuple[object, ...], part: int, rows: list[int]):
+        self.key = key
+        self.name = ".".join(map(str, (*key, part)))
+        self.rows = rows
+        self.sent = np.ones(len(rows), dtype=bool)
+        self.attempt = 0
+
+    @property
+    def going(self) -> list[int]:
+        """Rows of the batch that are sent."""
+        return [row for row, sent in zip(self.rows, self.sent.tolist(), strict=True) if sent]
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is done, so that paid answers are stored; a second one does not wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+        if len(arrived) > 1:
+            hand_on(number, frame)
+
+    for number, handler in before.items():
+        if handler is not None:  # else it was not set by Python
+            signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if arrived:
+            hand_on(arrived[0], None)
+
+
+def _starts(wanted: Sequence[Any], size: int) -> range:
+    """Where requests begin; there is always one, which carries the count of repeats."""
+    return range(0, max(1, len(wanted)), size)
+
+
+def _sum(tallies: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Tallies of several kinds, by search."""
+    total: dict[str, dict[str, int]] = {}
+    for tally in tallies:
+        for search, counts in tally.items():
+            for name, count in counts.items():
+                into = total.setdefault(search, {})
+                into[name] = into.get(name, 0) + count
+    return total

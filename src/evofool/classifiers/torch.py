@@ -7,8 +7,9 @@ import functools
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ def load(directory: str | Path) -> TorchClassifier:
         background=card.background,
         accuracy=card.accuracy,
     )
-    return TorchClassifier(module, info)
+    return TorchClassifier(module, info, card.model_dump(mode="json"))
 
 
 class TorchClassifier:
@@ -55,15 +56,17 @@ class TorchClassifier:
     How many torch threads there are is left to the process; results are the same only for the same number.
     """
 
-    def __init__(self, module: nn.Module, info: ClassifierInfo):
+    def __init__(self, module: nn.Module, info: ClassifierInfo, card: Mapping[str, Any] | None = None):
         """Take over a module: it is put into eval mode and into the layout that `info` names.
 
         Args:
             module: maps [N C H W] float32 in [0, 1] to scores [N K].
             info: what the module is.
+            card: what else is known of it, JSON values only.
         """
         tune_allocator()
         self.info = info
+        self.card = dict(card or {})
         # nn.Module.to has no overload for memory_format alone in its annotations.
         self.module: nn.Module = module.eval().to(memory_format=_FORMATS[info.memory_format])  # type: ignore[call-overload]
 

@@ -50,6 +50,7 @@ def findings(results: Results, analysis: Analysis | None = None) -> list[Finding
         *((_claim(claim), f"claim-{claim.key}") for claim in analysis.claims if claim.verdict != claims.NOT_RUN),
         *((text, "hypotheses") for text in _hypotheses(analysis)),
         *((text, "scenarios") for text in _failed(analysis)),
+        *((text, "run") for text in interrupted(results)),
     ]
     found = [Finding(text, anchor, results.command) for text, anchor in texts]
     missing = [claim for claim in analysis.claims if claim.verdict == claims.NOT_RUN]
@@ -59,6 +60,25 @@ def findings(results: Results, analysis: Analysis | None = None) -> list[Finding
         text = f"{what[0].upper()}{what[1:]}: {' '.join(f'“{claim.text}”' for claim in missing)}"
         found.append(Finding(text, "claims", claims.with_part(results, *parts) if parts else results.command))
     return found
+
+
+def interrupted(results: Results) -> Iterable[str]:
+    """What kept the study from running as it was planned: budgets, kills, changes."""
+    early = [run.ended for run in results.runs if run.ended is not None]
+    if early:
+        reached = f"{min(early)}" if min(early) == max(early) else f"{min(early)} to {max(early)}"
+        yield (
+            f"The budget of {results.config['budget']:,} queries ended {len(early):,} of {len(results.runs):,} runs "
+            f"after generation {reached}; their last values stand for what they did not reach."
+        )
+    kills, lost = results.ledger.get("kills", 0), results.queries(of="lost")
+    if kills or lost:
+        yield (
+            f"The run was resumed after {kills} kill{'s' * (kills != 1)}, {lost:,} queries lost: they were charged, "
+            "and their answers are unknown."
+        )
+    for change in results.ledger.get("drift", []):
+        yield f"The run was resumed though something had changed since it began: {change}."
 
 
 # --- sentences ------------------------------------------------------------------------------------------------------

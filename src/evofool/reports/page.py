@@ -13,7 +13,7 @@ from ..studies.operators.results import Gallery, Results
 from . import plots, sheets, tables
 from .analysis import Analysis
 from .claims import BEST, with_part
-from .findings import Finding, findings
+from .findings import Finding, findings, interrupted
 from .plots import Drawn, Member
 from .sheets import Sheet
 from .tables import Curve
@@ -435,6 +435,13 @@ def _reports(analysis: Analysis) -> Iterable[Block]:
 def _run(results: Results) -> Iterable[Block]:
     yield Text("This command repeats the study:")
     yield Code(results.command)
+    if results.ledger:
+        yield Text(
+            f"The searches asked {results.queries():,} queries and took {results.queries(of='repeated'):,} answers "
+            "from their caches, for images that they had asked about before."
+        )
+        for text in interrupted(results):
+            yield Text(text)
     yield Text("Versions: " + ", ".join(f"{name} {version}" for name, version in results.versions.items()) + ".")
     yield Text("Data: " + ", ".join(f"{key} {value}" for key, value in results.data.items()) + ".")
     yield More("Resolved configuration", (Code(_json(results.config)),))

@@ -7,6 +7,7 @@ import torch
 from ...contracts import Classifier
 from ...ledger import Ledger
 from ...shapes import Float, Int, Tensor
+from ...store import Store
 from .results import Distance, Judged
 
 
@@ -56,16 +57,27 @@ def distance(images: Float[Tensor, "P C H W"], ancestors: Float[Tensor, "P C H W
     )
 
 
-def ask(classifier: Classifier, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
+def ask(
+    classifier: Classifier, images: Float[Tensor, "N C H W"], *, account: str = "measured", store: Store | None = None
+) -> Float[Tensor, "N K"]:
     """A classifier's scores for images outside a search, on an account of their own."""
-    return Ledger(classifier, searches=1).ask(images, torch.zeros(len(images), dtype=torch.int64)).scores
+    ledger = Ledger(classifier, searches=[account], store=store)
+    return ledger.ask(images, torch.zeros(len(images), dtype=torch.int64)).scores
 
 
-def judged(judge: Classifier, images: Float[Tensor, "P C H W"], labels: Tensor, predicted: Tensor) -> Judged:
+def judged(
+    judge: Classifier,
+    images: Float[Tensor, "P C H W"],
+    labels: Tensor,
+    predicted: Tensor,
+    *,
+    account: str = "judged",
+    store: Store | None = None,
+) -> Judged:
     """What an independent classifier says of images that carry labels, beside the target's `predictions`.
 
     An image without an answer fools nobody.
     """
     fools = (predicted != labels) & (predicted < len(judge.info.class_names))
-    reads = predictions(ask(judge, images)) == labels
+    reads = predictions(ask(judge, images, account=account, store=store)) == labels
     return Judged(*(float(share.double().mean()) for share in (fools, reads, fools & reads)))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ...errors import DamagedRunError
 
-FORMAT = "evofool-operator-study/1"
+FORMAT = "evofool-operator-study/2"
 
 Group = Literal["scenario", "elitism", "control", "hypothesis", "rates", "generations", "all-images"]
 
@@ -84,7 +84,8 @@ class Run:
         failed: members without an answer.
         confusion: last generation, K rows (carried label) by K + 1 columns (prediction; the last one is "no answer").
         ancestors: how many of the first images still have a descendant.
-        issued: queries the classifier was asked.
+        ended: the generation that the budget still reached, where it ended the run; the curves then stay at its values.
+            None = the run came to its end.
     """
 
     arm: str
@@ -98,9 +99,9 @@ class Run:
     failed: list[int]
     confusion: list[list[int]]
     ancestors: int
-    issued: int
     judged: Judged | None = None
     distance: Distance | None = None
+    ended: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,9 @@ class Results:
         versions: of python, evofool and the libraries that compute.
         data: name, fingerprint, count.
         judge: the independent classifier, if there was one.
+        ledger: "searches": rows issued, answered, failed, lost, repeated by account (ARM/CLASSIFIER/SEED for a search);
+            "padded"; "kills": how often the run was killed; "drift": what had changed when it was resumed. All but this
+            is the same for a run that was killed and resumed and for one that was not.
     """
 
     command: str
@@ -160,12 +164,18 @@ class Results:
     arms: list[Arm]
     runs: list[Run]
     galleries: list[Gallery] = field(default_factory=list)
+    ledger: dict[str, Any] = field(default_factory=dict)
     format: str = FORMAT
 
     def of(self, arm: str, classifier: str) -> list[Run]:
         """The runs of one arm on one classifier, by seed."""
         found = [run for run in self.runs if run.arm == arm and run.classifier == classifier]
         return sorted(found, key=lambda run: run.seed)
+
+    def queries(self, *, of: str = "issued") -> int:
+        """Rows of all searches: issued, answered, failed, lost or repeated; what was asked around them left aside."""
+        names = {f"{run.arm}/{run.classifier}/{run.seed}" for run in self.runs}
+        return sum(int(count[of]) for name, count in self.ledger.get("searches", {}).items() if name in names)
 
     def group(self, *groups: Group) -> list[Arm]:
         """The arms of these groups, in the order they were defined."""
@@ -182,6 +192,22 @@ class Results:
             else:
                 parts.append(f'"{key}": {json.dumps(value)}')
         return "{" + ",\n".join(parts) + "}\n"
+
+
+def run_from(row: dict[str, Any]) -> Run:
+    """A run from its JSON.
+
+    Raises:
+        KeyError, TypeError: a field is missing or unknown.
+    """
+    judged, distance = row["judged"], row["distance"]
+    return Run(
+        **{
+            **row,
+            "judged": Judged(**judged) if judged else None,
+            "distance": Distance(**distance) if distance else None,
+        }
+    )
 
 
 def load(path: Path) -> Results:
@@ -201,10 +227,7 @@ def load(path: Path) -> Results:
         raw["judge"] = Target(**raw["judge"]) if raw["judge"] else None
         raw["arms"] = [Arm(**row) for row in raw["arms"]]
         raw["galleries"] = [Gallery(**row) for row in raw["galleries"]]
-        for row in raw["runs"]:
-            row["judged"] = Judged(**row["judged"]) if row["judged"] else None
-            row["distance"] = Distance(**row["distance"]) if row["distance"] else None
-        raw["runs"] = [Run(**row) for row in raw["runs"]]
+        raw["runs"] = [run_from(row) for row in raw["runs"]]
         return Results(**raw)
     except (KeyError, TypeError) as error:
         raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None

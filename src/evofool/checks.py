@@ -1,0 +1,123 @@
+"""Asks a classifier again about what fooled it, on an account apart from that of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from . import objectives, rundir
+from .classifiers import load_classifier
+from .contracts import Classifier
+from .errors import DamagedRunError, UserError
+from .ledger import Ledger
+from .rundir import Finding
+from .store import Store
+
+ACCOUNT = "asked again"
+
+
+class Check(NamedTuple):
+    """What became of one finding.
+
+    Attributes:
+        file: the image, in the run directory.
+        label: the class it carries, by name.
+        prediction: what the classifier saw then, by name.
+        confidence: of that, in [0, 1].
+        now: what it sees now, by name; "" = no answer.
+        confidence_now: of that, in [0, 1].
+        same_class: it still fools, and as the same class.
+        same_scores: every score has the same bits.
+    """
+
+    file: str
+    label: str
+    prediction: str
+    confidence: float
+    now: str
+    confidence_now: float
+    same_class: bool
+    same_scores: bool
+
+
+def again(
+    path: Path, findings: Sequence[Finding], *, on_tick: Callable[[int], None] | None = None
+) -> tuple[list[Check], int]:
+    """Ask about findings of a run once more, one query each.
+
+    The queries are counted in checks.sqlite in the run directory; where that cannot be written, in memory only.
+
+    Args:
+        path: of the run.
+        findings: of it.
+        on_tick: called with the number of images asked since the last call.
+
+    Returns:
+        What became of each; how many queries all such checks of this run have cost so far.
+
+    Raises:
+        UserError: a classifier is not the one that was fooled.
+        DamagedRunError: an image, or run.json, is not what was written.
+    """
+    recorded = rundir.read_run(path).get("classifiers", {})
+    store = _store(path / "checks.sqlite")
+    try:
+        checks = {}
+        for name in dict.fromkeys(finding.classifier for finding in findings):
+            classifier = _the_same(name, recorded)
+            ledger = Ledger(classifier, searches=[ACCOUNT], store=store)
+            mine = [finding for finding in findings if finding.classifier == name]
+            size = classifier.info.micro_batch
+            for first in range(0, len(mine), size):
+                part = mine[first : first + size]
+                images = torch.stack([rundir.image_of(path, finding) for finding in part]).float() / 255
+                if tuple(images.shape[1:]) != classifier.info.image_shape:
+                    raise DamagedRunError(f"{path / part[0].file}: its shape is not that of the classifier's images")
+                scores = ledger.ask(images, torch.zeros(len(part), dtype=torch.int64), fresh=True).scores
+                for finding, row in zip(part, scores, strict=True):
+                    checks[finding.number] = _check(finding, row, classifier)
+                if on_tick:
+                    on_tick(len(part))
+        queries = sum(count["issued"] for count in store.counts().values())
+    finally:
+        store.close()
+    return [checks[finding.number] for finding in findings], queries
+
+
+def _store(file: Path) -> Store:
+    try:
+        return Store(file, owner=True)
+    except UserError:  # a directory that is only to be read
+        return Store()
+
+
+def _the_same(name: str, recorded: object) -> Classifier:
+    classifier = load_classifier(name)
+    known = recorded.get(name) if isinstance(recorded, dict) else None
+    if not isinstance(known, dict) or known.get("fingerprint") != classifier.info.fingerprint:
+        raise UserError(f"{name}: has another fingerprint than the classifier that was fooled; expected the same one")
+    return classifier
+
+
+def _check(finding: Finding, row: torch.Tensor, classifier: Classifier) -> Check:
+    info = classifier.info
+    names = info.class_names
+    if not (0 <= finding.label < len(names) and 0 <= finding.prediction < len(names)):
+        raise DamagedRunError(f"findings.jsonl: finding {finding.number} names a class that {info.name} does not have")
+    answered = bool(row.isfinite().any()) and not bool(row.isnan().any())
+    probabilities = objectives.probabilities(row[None], info)[0]
+    now = int(row.argmax()) if answered else -1
+    recorded = torch.tensor(finding.scores, dtype=torch.float32)
+    return Check(
+        file=finding.file,
+        label=names[finding.label],
+        prediction=names[finding.prediction],
+        confidence=finding.confidence,
+        now=names[now] if answered else "",
+        confidence_now=round(float(probabilities[now]), 6) if answered else 0.0,
+        same_class=answered and now == finding.prediction and now != finding.label,
+        same_scores=torch.equal(recorded, row),
+    )

@@ -1,0 +1,102 @@
+"""`evofool list`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UserError, nearest
+
+_KINDS = ("operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings", "runs")
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(_KINDS)}.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where to look for runs.", show_default=False)
+    ] = Path("runs"),
+) -> None:
+    """List what there is, with a line about each."""
+    if kind not in _KINDS:
+        raise UserError(f"unknown kind '{kind}'{nearest(kind, _KINDS)}")
+    if kind == "runs" and not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the one that holds your runs")
+    for name, about in _runs(folder) if kind == "runs" else _listed(kind):
+        typer.echo(f"{name:<34} {about}".rstrip())
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def _listed(kind: str) -> list[tuple[str, str]]:
+    if kind == "data":
+        return [
+            ("digits", "scikit-learn's 1,797 digits at 28 x 28, embedded: 797 to train, 1,000 to test"),
+            ("mnist", "the 60,000 + 10,000 digits of MNIST, downloaded once"),
+            ("PATH", "class folders of images (or train/ and test/ of them), a zip of such, an .npz, IDX files"),
+        ]
+    if kind == "classifiers":
+        from ..classifiers import SHIPPED, shipped
+
+        cards = {name: json.loads((SHIPPED / name / "card.json").read_text()) for name in shipped()}
+        return [
+            (
+                name,
+                f"{card['architecture']}, trained on {card['data']}: {card['accuracy']:.1%} of the test images right",
+            )
+            for name, card in cards.items()
+        ]
+    if kind == "architectures":
+        from .. import networks
+
+        return [(name, _first_line(function)) for name, function in networks.architectures().items()]
+    if kind == "operators":
+        import importlib
+
+        from .. import spec
+
+        rows = []
+        for family in ("selection", "crossover", "mutation", "survival"):
+            module = importlib.import_module(f"evofool.operators.{family}")
+            rows += [(f"{family}.{name}", _first_line(getattr(module, name))) for name in spec.operator_names(family)]
+        return rows
+    from ..studies.operators import scenarios as arms
+
+    if kind == "parts":
+        return list(arms.PARTS.items())
+    if kind == "settings":
+        return list(arms.SETTINGS.items())
+    base = arms.base()
+    plain = [*arms.scenarios(base), arms.elitism(base), *arms.controls(base)]
+    return [(s.arm.name, s.arm.about or arms.summary(s)) for s in plain]
+
+
+def _runs(folder: Path) -> list[tuple[str, str]]:
+    """The runs in a folder, and what has become of each."""
+    from .. import rundir
+
+    heads = [folder / "run.json", *sorted(folder.glob("*/run.json"))]
+    return [(str(head.parent), _standing(rundir, head.parent)) for head in heads if head.is_file()]
+
+
+def _standing(rundir: Any, path: Path) -> str:
+    from ..errors import EvofoolError
+    from ..store import Store
+
+    try:
+        kind = rundir.read_run(path)["kind"]
+        store = Store(path / "ledger.sqlite", read_only=True)
+        try:
+            issued = sum(count["issued"] for count in store.counts().values())
+        finally:
+            store.abandon()
+        found = len(rundir.findings(path))
+    except EvofoolError as error:
+        return f"damaged: {error}"
+    finished = rundir.closed(path) and (path / "report.html").is_file()
+    state = "finished" if finished else "running" if rundir.is_locked(path) else "unfinished: evofool resume"
+    return f"{kind}, {state}; {issued:,} queries, {found} findings"

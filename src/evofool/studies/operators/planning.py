@@ -1,0 +1,279 @@
+"""From a configuration of the study to its shards: everything is checked here, and nothing is run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...classifiers import load_classifier
+from ...contracts import Classifier, ClassifierInfo, Dataset
+from ...data import load_data
+from ...errors import ClassifierError, DataError, SpecError, nearest
+from ...executors.local import one_thread
+from ...store import Store
+from . import measure, scenarios
+from .scenarios import Scenario
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run.
+
+    Args:
+        data: the images that evolve; see `load_data`.
+        data_dir: where named data lie; None = the usual places.
+        classifiers: targets; the first one also gets the parts that need only one.
+        judge: an independent classifier; "" = none.
+        seeds: how many; seed k fixes one draw of images that all arms share.
+        parts: see `scenarios.PARTS`.
+        names: only these of the twelve scenarios and elitism, and the controls they are compared with; () = all.
+        settings: values by setting; several values make a sweep of the chosen scenarios.
+        side_by_side: seeds that one process runs together; changes nothing but the speed.
+        budget: the most queries of one search, which is one arm, classifier and seed; None = no limit.
+        total_budget: the most queries of all searches, who get equal shares of it; None = no limit.
+        cache: answer an image that a search has asked about before from its cache.
+        confirm: how often an image that fooled is asked about again; these queries are set aside from the budget, and
+            only what fools each time is a finding. None = once where a target is metered, else never.
+    """
+
+    data: str = "mnist"
+    data_dir: str | None = None
+    classifiers: tuple[str, ...] = ("mnist95",)
+    judge: str = "mnist99"
+    seeds: int = 10
+    parts: tuple[str, ...] = ("scenarios", "controls", "judge", "hypotheses")
+    names: tuple[str, ...] = ()
+    settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    side_by_side: int = 2
+    budget: int | None = None
+    total_budget: int | None = None
+    cache: bool = True
+    confirm: int | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One arm on one classifier for some seeds: what one worker does at a time."""
+
+    scenario: Scenario
+    classifier: str
+    seeds: tuple[int, ...]
+    data: str
+    data_dir: str | None
+    judge: str
+    gallery: bool
+    budget: int | None = None
+    cache: bool = True
+    confirm: int = 0
+    directory: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is in the ledger and in messages."""
+        return f"{self.scenario.arm.name} on {self.classifier}, seeds {', '.join(map(str, self.seeds))}"
+
+    def searches(self) -> list[str]:
+        """What its searches are in the ledger."""
+        return [f"{self.scenario.arm.name}/{self.classifier}/{seed}" for seed in self.seeds]
+
+    @property
+    def evaluations(self) -> int:
+        """Images that the target will be asked about, elites left aside."""
+        return (self.scenario.arm.generations + 1) * self.scenario.population * len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration comes down to."""
+
+    config: Config
+    scenarios: list[Scenario]
+    shards: list[Shard]
+    dataset: Dataset
+
+    @property
+    def evaluations(self) -> int:
+        """Images that the targets will be asked about."""
+        return sum(shard.evaluations for shard in self.shards)
+
+
+@functools.lru_cache(maxsize=8)
+def classifier_of(spec: str) -> Classifier:
+    """The classifier of a name, loaded once for each process."""
+    return load_classifier(spec)
+
+
+@functools.lru_cache(maxsize=2)
+def dataset_of(spec: str, data_dir: str | None) -> Dataset:
+    """The images of a name, read once for each process."""
+    return load_data(spec, split="test", data_dir=Path(data_dir) if data_dir else None)
+
+
+def check_fit(info: ClassifierInfo, dataset: Dataset) -> None:
+    """Refuse a classifier that was made for other images or classes.
+
+    Raises:
+        ClassifierError: names both sides.
+    """
+    shape = tuple(dataset.images.shape[1:])
+    if info.image_shape != shape:
+        raise ClassifierError(
+            f"{info.name} expects images of shape {info.image_shape} (C, H, W), but {dataset.name} has {shape}: "
+            f"choose a classifier trained on such images"
+        )
+    if len(info.class_names) != len(dataset.class_names):
+        raise ClassifierError(
+            f"{info.name} tells {len(info.class_names)} classes apart, but {dataset.name} has "
+            f"{len(dataset.class_names)}: choose a classifier trained on the same classes"
+        )
+
+
+def _arms(config: Config, images: int) -> list[Scenario]:
+    """The arms that a configuration asks for, checked."""
+    for part in config.parts:
+        if part not in scenarios.PARTS:
+            raise SpecError(f"unknown part '{part}'{nearest(part, scenarios.PARTS)}")
+    if config.seeds < 1:
+        raise SpecError(f"seeds = {config.seeds}: expected at least 1")
+    if config.confirm is not None and config.confirm < 0:
+        raise SpecError(f"confirm = {config.confirm}: expected 0 or more")
+    if len(set(config.classifiers)) != len(config.classifiers):
+        raise SpecError(f"classifiers {', '.join(config.classifiers)}: the same one stands there twice")
+
+    fixed = {name: values[0] for name, values in config.settings.items() if len(values) == 1}
+    # Fixed settings hold for every arm; elites only where there is elitism, the size where there is a tournament.
+    base = scenarios.configured(scenarios.base(), {k: v for k, v in fixed.items() if k != "elites"})
+    plain = [*scenarios.scenarios(base), scenarios.elitism(base)]
+    if "elites" in fixed:
+        plain = [scenarios.configured(s, {"elites": fixed["elites"]}) if s.algorithm.elites else s for s in plain]
+    controls = scenarios.controls(base)
+    if config.names:
+        plain = scenarios.select(config.names, plain)
+        wanted = {s.arm.partner for s in plain}
+        controls = [s for s in controls if s.arm.name in wanted]
+    varied = {name: values for name, values in config.settings.items() if len(values) > 1}
+    arms: list[Scenario] = []
+    if varied:
+        # A sweep: the controls are swept with the scenarios, so that each point has its own.
+        chosen = plain if "scenarios" in config.parts else []
+        beside = controls if "controls" in config.parts else []
+        arms += scenarios.sweep(
+            [*chosen, *beside], varied, partner=lambda arm, point: f"{arm.partner}@{point}" if arm.partner else ""
+        )
+    else:
+        arms += plain if "scenarios" in config.parts else []
+        arms += controls if "controls" in config.parts else []
+        if "hypotheses" in config.parts:
+            arms += [s for s in scenarios.hypotheses(base) if not config.names or s.arm.partner in config.names]
+        arms += scenarios.generations(base) if "generations" in config.parts else []
+        arms += scenarios.rates(base) if "rates" in config.parts else []
+        arms += scenarios.all_images(base) if "all-images" in config.parts else []
+    if not arms:
+        raise SpecError("there is nothing to run: expected at least one of the parts scenarios, controls, hypotheses")
+    size = {name: value for name, value in fixed.items() if name == "tournament_size"}
+    arms = [replace(scenarios.configured(s, size), population=s.population or images) for s in arms]
+    for s in arms:
+        if s.population > images:
+            raise DataError(
+                f"{images} test images for a population of {s.population}: "
+                f"give more images, or --set population={images}"
+            )
+        entrants = scenarios.largest_tournament(s)
+        if entrants > s.population:
+            raise SpecError(
+                f"a tournament of {entrants} in a population of {s.population}: "
+                f"expected at most the population; --set tournament_size={s.population} or smaller"
+            )
+        if s.algorithm.elites >= s.population:
+            raise SpecError(
+                f"{s.algorithm.elites} elites in a population of {s.population}: expected fewer elites than members; "
+                f"--set elites={max(0, s.population - 1)} or smaller"
+            )
+    return arms
+
+
+def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Plan:
+    """Resolve and check a configuration, and cut it into shards; nothing is run and nothing is written.
+
+    Args:
+        config: what to run.
+        progress: told of downloads, as by `load_data`.
+
+    Raises:
+        UserError: whatever is wrong with it, in one line.
+    """
+    folder = Path(config.data_dir) if config.data_dir else None
+    dataset = load_data(config.data, split="test", data_dir=folder, progress=progress)
+    judge = config.judge if "judge" in config.parts else ""
+    for name in [*config.classifiers, *([judge] if judge else [])]:
+        check_fit(classifier_of(name).info, dataset)
+    arms = _arms(config, len(dataset))
+    if config.confirm is None:
+        metered = any(classifier_of(name).info.metered for name in config.classifiers)
+        config = replace(config, confirm=int(metered))
+    confirm = config.confirm or 0
+    shards = []
+    for number, classifier in enumerate(config.classifiers):
+        for arm in arms:
+            if number and not arm.everywhere:
+                continue
+            seeds = range(min(config.seeds, arm.seeds or config.seeds))
+            for first in range(0, len(seeds), config.side_by_side):
+                shown = not number and not first and arm.arm.group in ("scenario", "elitism", "control")
+                shards.append(
+                    Shard(
+                        scenario=arm,
+                        classifier=classifier,
+                        seeds=tuple(seeds[first : first + config.side_by_side]),
+                        data=config.data,
+                        data_dir=config.data_dir,
+                        judge=judge,
+                        gallery=shown,
+                        cache=config.cache,
+                        confirm=confirm,
+                    )
+                )
+    budget = _budget(config, sum(len(shard.seeds) for shard in shards))
+    return Plan(config, arms, [replace(shard, budget=budget) for shard in shards], dataset)
+
+
+def _budget(config: Config, searches: int) -> int | None:
+    """What one search may ask, what is set aside to confirm included."""
+    limits = [config.budget] if config.budget is not None else []
+    if config.total_budget is not None:
+        limits.append(config.total_budget // searches)
+    aside = config.confirm or 0
+    if limits and min(limits) <= aside:
+        words = f", {aside} of them set aside to confirm" if aside else ""
+        raise SpecError(
+            f"a budget of {min(limits):,} queries for each of {searches:,} searches{words}: expected at least one to "
+            "search with; give a larger budget"
+        )
+    return min(limits, default=None)
+
+
+def forecast(plan: Plan, workers: int, store: Store | None = None) -> float:
+    """Seconds that a plan will take, from a trial of one micro-batch on each target.
+
+    The operators, the bookkeeping and the judge are taken as a third of the targets' own time.
+
+    Args:
+        plan: from `plan`.
+        workers: processes.
+        store: where the trial is counted.
+    """
+    total = 0.0
+    with one_thread():
+        for name in plan.config.classifiers:
+            classifier = classifier_of(name)
+            rows = plan.dataset.images[: classifier.info.micro_batch].float() / 255
+            for _ in range(2):  # the first one warms up
+                started = time.perf_counter()
+                measure.ask(classifier, rows, account=f"forecast/{name}", store=store)
+                each = (time.perf_counter() - started) / len(rows)
+            total += each * sum(shard.evaluations for shard in plan.shards if shard.classifier == name)
+    start_up = 4.0 if workers > 1 else 0.0
+    return start_up + 1.33 * total / max(1, min(workers, len(plan.shards)))
