@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench docs docs-check clean distclean
+.PHONY: help install demo test torture lint format bench docs docs-check clean distclean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -36,6 +36,9 @@ demo: $(VENV)/.installed ## Run the operator study on embedded digits, and say w
 test: $(VENV)/.installed-test ## Run all tests, and see that they reach 95% of the lines.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95
 
+torture: $(VENV)/.installed ## Kill, cut, flip, fill and forge runs, and see that what is promised holds.
+	$(BIN)/python torture/run.py
+
 lint: $(VENV)/.installed-test ## Check style, format and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -56,7 +59,7 @@ docs-check: $(VENV)/.installed ## See that docs/operator-study.md agrees with th
 
 clean: ## Remove caches and other leftovers; runs/ and .venv stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
-	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs benchmarks torture -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove .venv as well.
 	rm -rf $(VENV) src/evofool.egg-info

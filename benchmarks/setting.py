@@ -21,8 +21,8 @@ from evofool.ledger import Ledger
 from evofool.rng import Stream, search_id
 from evofool.shapes import Float, Tensor
 from evofool.studies.operators import scenarios
-from evofool.studies.operators.shards import Curves, population
 from evofool.studies.operators.scenarios import Scenario
+from evofool.studies.operators.shards import Curves, population
 
 DATA = {"mnist95": "mnist", "mnist99": "mnist", "digits": "digits"}
 

@@ -53,11 +53,13 @@ def layout(source: Path) -> page.Page:
 
 def take_over(run: Path) -> None:
     """Copy the numbers and galleries of a run; the numbers are packed, without a date."""
-    results.load(run / "study.json")
+    found = results.load(run / "study.json")
     NUMBERS.mkdir(exist_ok=True)
     write_bytes(NUMBERS / "study.json.gz", gzip.compress((run / "study.json").read_bytes(), 9, mtime=0))
     shutil.rmtree(NUMBERS / "images", ignore_errors=True)
-    shutil.copytree(run / "images", NUMBERS / "images")
+    (NUMBERS / "images").mkdir()
+    for gallery in found.galleries:
+        shutil.copyfile(run / gallery.file, NUMBERS / gallery.file)
 
 
 def main() -> int:

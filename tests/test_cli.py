@@ -12,13 +12,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from evofool import rundir
 from evofool.classifiers import SHIPPED
+from evofool.cli import app
 from evofool.data import load_data
 
 PROGRAM = [sys.executable, "-c", "from evofool.cli import main; main()"]
@@ -41,6 +44,25 @@ def evofool(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROGRAM, *arguments], capture_output=True, text=True, timeout=300, env=environment, **options
     )
+
+
+class Here(NamedTuple):
+    """What a command did that was run in this process, which costs a hundredth of one of its own."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def here(capsys) -> Callable[..., Here]:
+    def run(*arguments: str) -> Here:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app(list(arguments))
+        return Here(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +248,12 @@ def wrong(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     }  # fmt: skip
 
 
-def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path) -> None:
+def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path, here) -> None:
     for name, (arguments, words) in wrong(tmp_path).items():
         out = tmp_path / "out"
         if "-o" not in arguments and arguments[0] in ("study", "train"):
             arguments = [*arguments, "-o", str(out)]
-        done = evofool(*arguments, *(["--quiet"] if arguments[0] not in ("list", "replay") else []))
+        done = here(*arguments, *(["--quiet"] if arguments[0] not in ("list", "replay") else []))
         lines = done.stderr.strip().splitlines()
         assert done.returncode == 2, f"{name}: exit code {done.returncode}, {done.stderr}"
         assert len(lines) == 1 and lines[0].startswith("evofool: "), f"{name}: {done.stderr}"
@@ -271,7 +293,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "words"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
 )
-def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, workers, number, code, words) -> None:
+def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, workers, number, code, words, here) -> None:
     out = tmp_path / "out"
     process = started(out, "--workers", workers, "--scenarios", "FPS_AC_SM", "--set", "generations=200")
     wait_for(lambda: charged(out) > 0)
@@ -286,12 +308,12 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, workers, number,
     assert rest.strip().splitlines()[-1] == f"evofool: stopped by {words}; go on with: evofool resume {out}"
     assert (out / "manifest.json").is_file() and not (out / "study.json").exists()
     assert rundir.damage(out) == []
-    listed = evofool("list", "runs", str(tmp_path)).stdout
+    listed = here("list", "runs", str(tmp_path)).stdout
     assert "unfinished: evofool resume" in listed
-    assert evofool("report", str(out)).returncode == 2
+    assert here("report", str(out)).returncode == 2
 
 
-def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(tmp_path, study) -> None:
+def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(tmp_path, study, here) -> None:
     whole, _ = study
     out = tmp_path / "out"
     arguments = [*PROGRAM, "study", "operators", *SMALL, "--workers", "2", "-o", str(out)]
@@ -312,8 +334,8 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(tmp_path, study) -
     assert json.dumps(one) == json.dumps(other)
     for name in ("findings.jsonl", *(path.relative_to(whole).as_posix() for path in (whole / "images").iterdir())):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-    assert evofool("verify", str(out)).returncode == 0
-    again = evofool("resume", str(out))
+    assert here("verify", str(out)).returncode == 0
+    again = here("resume", str(out))
     assert again.returncode == 0 and "nothing is left to do" in again.stderr
 
 
@@ -326,40 +348,40 @@ def _wait_until_asked(process: subprocess.Popen[bytes], out: Path, before: int) 
     wait_for(lambda: asked() or process.poll() is not None)
 
 
-def test_verify_and_replay_ask_again_on_an_account_of_their_own(study, tmp_path) -> None:
+def test_verify_and_replay_ask_again_on_an_account_of_their_own(study, tmp_path, here) -> None:
     out = tmp_path / "copy"
     shutil.copytree(study[0], out)
     before = (out / "ledger.sqlite").read_bytes()
     found = rundir.findings(out)
     assert found, "nothing was fooled"
-    done = evofool("verify", str(out))
+    done = here("verify", str(out))
     assert done.returncode == 0, done.stderr
     assert f"{len(found)} of {len(found)} findings fool again, {len(found)} of them with the same scores" in done.stdout
     assert f"{len(found)} queries, counted apart" in done.stdout
-    replayed = evofool("replay", f"{out}#1", "--json")
+    replayed = here("replay", f"{out}#1", "--json")
     assert replayed.returncode == 0 and json.loads(replayed.stdout)["same_scores"] is True
-    assert f"{len(found) + 1 + len(found)} queries" in evofool("verify", str(out)).stdout
+    assert f"{len(found) + 1 + len(found)} queries" in here("verify", str(out)).stdout
     assert (out / "ledger.sqlite").read_bytes() == before
 
 
-def test_a_finding_that_does_not_fool_any_more_is_told(study, tmp_path) -> None:
+def test_a_finding_that_does_not_fool_any_more_is_told(study, tmp_path, here) -> None:
     out = tmp_path / "copy"
     shutil.copytree(study[0], out)
     lines = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
     lines[0]["prediction"] = (lines[0]["prediction"] + 1) % 10
     (out / "findings.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert evofool("replay", f"{out}#1").returncode == 1
-    done = evofool("verify", str(out))  # and that the file is another one is seen without asking
+    assert here("replay", f"{out}#1").returncode == 1
+    done = here("verify", str(out))  # and that the file is another one is seen without asking
     assert done.returncode == 4 and "findings.jsonl: its bytes have changed" in done.stdout
 
 
-def test_what_a_run_holds_can_be_taken_elsewhere(study, tmp_path) -> None:
+def test_what_a_run_holds_can_be_taken_elsewhere(study, tmp_path, here) -> None:
     out, _ = study
     found = rundir.findings(out)
     assert found, "nothing was fooled"
     for to, table in (("csv", "findings"), ("jsonl", "generations"), ("parquet", "accounts"), ("csv", "accounts")):
         assert (
-            evofool("export", str(out), "--to", to, "--table", table, "-o", str(tmp_path / f"{table}.{to}")).returncode
+            here("export", str(out), "--to", to, "--table", table, "-o", str(tmp_path / f"{table}.{to}")).returncode
             == 0
         )
     rows = (tmp_path / "findings.csv").read_text().splitlines()
@@ -371,18 +393,18 @@ def test_what_a_run_holds_can_be_taken_elsewhere(study, tmp_path) -> None:
     table = parquet.read_table(tmp_path / "accounts.parquet").to_pylist()
     assert {row["account"] for row in table} >= {"FPS_AC_SM/digits/0", "RND_AC_SM/digits/1"}
     for to, name in (("npz", "found.npz"), ("imagefolder", "found")):
-        assert evofool("export", str(out), "--to", to, "-o", str(tmp_path / name)).returncode == 0
+        assert here("export", str(out), "--to", to, "-o", str(tmp_path / name)).returncode == 0
         images = load_data(str(tmp_path / name), split="test")
         assert len(images) == len(found)
         first = next(f for f in found if to == "npz" or f.label == min(g.label for g in found))
         assert torch.equal(images.images[0], rundir.image_of(out, first))
-    taken = evofool("export", str(out), "--to", "npz", "-o", str(tmp_path / "found.npz"))
+    taken = here("export", str(out), "--to", "npz", "-o", str(tmp_path / "found.npz"))
     assert taken.returncode == 2 and "is there already" in taken.stderr
 
 
-def test_a_budget_ends_searches_and_the_report_says_so(tmp_path) -> None:
+def test_a_budget_ends_searches_and_the_report_says_so(tmp_path, here) -> None:
     out = tmp_path / "run"
-    done = evofool("study", "operators", *SMALL, "--judge", "none", "--workers", "1", "--budget", "60", "-o", str(out))
+    done = here("study", "operators", *SMALL, "--judge", "none", "--workers", "1", "--budget", "60", "-o", str(out))
     assert done.returncode == 0, done.stderr
     study = json.loads((out / "study.json").read_text())
     searches = {name: count for name, count in study["ledger"]["searches"].items() if name.count("/") == 2}
@@ -392,10 +414,10 @@ def test_a_budget_ends_searches_and_the_report_says_so(tmp_path) -> None:
     assert "--budget 60" in study["command"]
 
 
-def test_confirmed_findings_are_paid_from_the_budget(tmp_path) -> None:
+def test_confirmed_findings_are_paid_from_the_budget(tmp_path, here) -> None:
     out = tmp_path / "run"
     arguments = ["--judge", "none", "--workers", "1", "--budget", "83", "--confirm", "3"]
-    assert evofool("study", "operators", *SMALL, *arguments, "-o", str(out)).returncode == 0
+    assert here("study", "operators", *SMALL, *arguments, "-o", str(out)).returncode == 0
     found = rundir.findings(out)
     assert found and {finding.confirmed for finding in found} == {3}, "nothing was fooled"
     study = json.loads((out / "study.json").read_text())
@@ -406,7 +428,7 @@ def test_confirmed_findings_are_paid_from_the_budget(tmp_path) -> None:
         assert name.count("/") != 2 or count["issued"] == 80 + 3 * fooled
 
 
-def test_a_run_is_not_resumed_with_something_else_unless_drift_is_allowed(tmp_path) -> None:
+def test_a_run_is_not_resumed_with_something_else_unless_drift_is_allowed(tmp_path, here) -> None:
     out = tmp_path / "run"
     process = started(out, "--workers", "1", *SMALL[4:], "--judge", "none", "--set", "elites=1")
     process.kill()
@@ -419,9 +441,9 @@ def test_a_run_is_not_resumed_with_something_else_unless_drift_is_allowed(tmp_pa
         ("classifiers", {"digits": {**head["classifiers"]["digits"], "micro_batch": 7}}, "micro-batch of digits"),
     ):
         sign(out, **{**head, key: value})
-        refused = evofool("resume", str(out))
+        refused = here("resume", str(out))
         assert refused.returncode == 2 and words in refused.stderr and "--allow-drift" in refused.stderr
-    allowed = evofool("resume", str(out), "--allow-drift", "--workers", "1")
+    allowed = here("resume", str(out), "--allow-drift", "--workers", "1")
     assert allowed.returncode == 0, allowed.stderr
     assert json.loads((out / "study.json").read_text())["ledger"]["drift"] == ["micro-batch of digits"]
     assert "though something had changed since it began: micro-batch of digits" in (out / "report.html").read_text()
@@ -474,7 +496,7 @@ def hostile(tmp_path: Path, run: Path) -> dict[str, tuple[Path, int, str]]:
     return made
 
 
-def test_hostile_run_directories_get_one_line_and_nothing_is_overwritten(study, tmp_path) -> None:
+def test_hostile_run_directories_get_one_line_and_nothing_is_overwritten(study, tmp_path, here) -> None:
     for name, (path, code, words) in hostile(tmp_path, study[0]).items():
         before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name not in ("lock", "workers")}
         for verb in (
@@ -482,7 +504,7 @@ def test_hostile_run_directories_get_one_line_and_nothing_is_overwritten(study, 
             if code == 4 and name not in ("foreign kind", "unknown setting", "wrong type")
             else ("resume",)
         ):
-            done = evofool(verb, str(path), "--quiet")
+            done = here(verb, str(path), "--quiet")
             lines = done.stderr.strip().splitlines()
             assert done.returncode == code, f"{name}, {verb}: exit code {done.returncode}, {done.stderr}"
             assert len(lines) == 1 and lines[0].startswith("evofool: "), f"{name}, {verb}: {done.stderr}"

@@ -504,7 +504,7 @@ def test_a_metered_classifier_is_asked_in_requests_of_its_size():
     watching = Watching(metered(linear(micro_batch=3)))
     ledger = Ledger(watching, searches=2)
     answers = ledger.ask(images(8), payers(0, 1, 0, 1, 0, 1, 0, 1))
-    assert issued == [8, 8, 8]  # all are charged before the first is sent
+    assert issued == [3, 6, 8]  # each is charged before it is sent
     assert torch.equal(answers.scores, linear()(images(8))) and ledger.counts.padded == 0
     assert tally(ledger)["answered"] == [4, 4]
 
@@ -586,8 +586,8 @@ def test_a_request_that_fails_is_charged_and_sent_again():
     assert ledger.store.damage() == []
 
 
-@pytest.mark.parametrize(("wanted", "waited"), [(7.0, 7.0), (1000.0, 60.0), (0.25, 0.25)])
-def test_it_waits_as_long_as_the_target_asks_but_no_longer_than_a_minute(wanted, waited):
+@pytest.mark.parametrize(("wanted", "waited"), [(7.0, 7.0), (1000.0, 1000.0), (0.25, 0.25)])
+def test_it_waits_as_long_as_the_target_asks(wanted, waited):
     ledger, _, _, waits = retrying([1, 2], retry_after=wanted)
     ledger.ask(images(1), payers(0))
     assert waits == [waited, waited]
@@ -638,8 +638,8 @@ def test_a_total_binds_tries_too():
     waits: list[float] = []
     failing = Failing(metered(linear(micro_batch=2)), [1])
     ledger = Ledger(failing, searches=2, total=5, sleep=waits.append)
-    status = ledger.ask(images(4), payers(0, 1, 0, 1)).status  # 4 are charged, 2 fail, 1 can be sent again
-    assert status.tolist() == [ANSWERED, UNSENT, ANSWERED, ANSWERED] and len(waits) == 1
+    status = ledger.ask(images(4), payers(0, 1, 0, 1)).status  # 2 fail, 2 are sent again, 1 is left for the others
+    assert status.tolist() == [ANSWERED, ANSWERED, ANSWERED, UNSENT] and len(waits) == 1
     assert tally(ledger)["issued"] == [3, 2] and tally(ledger)["failed"] == [1, 1]
 
 
@@ -683,23 +683,22 @@ def test_a_batch_of_repeats_alone_is_counted_once(tmp_path):
 
 
 def test_of_a_batch_that_was_cut_off_only_the_rest_is_sent(tmp_path):
-    """The second of three requests fails for good: the first is stored, the third was charged and never sent."""
+    """The second of three requests fails for good: the first is stored, the third is neither charged nor sent."""
     batch, search = images(8), payers(*[0] * 8)
     ledger = stored(tmp_path, Failing(metered(linear(micro_batch=3)), [2], fatal=True))
     with pytest.raises(TargetError):
         ledger.ask(batch, search, (0,))
     assert tally(ledger) == {
-        "issued": [8, 0], "answered": [3, 0], "failed": [3, 0], "lost": [0, 0], "repeated": [0, 0],
+        "issued": [6, 0], "answered": [3, 0], "failed": [3, 0], "lost": [0, 0], "repeated": [0, 0],
     }  # fmt: skip
     ledger.store.abandon()
 
     counting = Counting(metered(linear(micro_batch=3)))
     again = stored(tmp_path, counting)
-    assert tally(again)["lost"] == [2, 0]
     assert torch.equal(again.ask(batch, search, (0,)).scores, linear()(batch))
     assert counting.sizes == [3, 2]
     assert tally(again) == {
-        "issued": [13, 0], "answered": [8, 0], "failed": [3, 0], "lost": [2, 0], "repeated": [0, 0],
+        "issued": [11, 0], "answered": [8, 0], "failed": [3, 0], "lost": [0, 0], "repeated": [0, 0],
     }  # fmt: skip
     assert again.store.damage() == []
 
@@ -787,4 +786,4 @@ def test_rows_are_on_disk_as_charged_when_the_classifier_sees_them(tmp_path):
     seen: list[tuple[int, int]] = []
     ledger = stored(tmp_path, Looking(metered(linear(micro_batch=2))))
     ledger.ask(images(4), payers(0, 1, 0, 1), (0,))
-    assert seen == [(4, 0), (4, 2)]
+    assert seen == [(2, 0), (4, 2)]

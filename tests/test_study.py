@@ -55,9 +55,10 @@ def test_an_arm_is_the_same_without_the_others(results: Results) -> None:
 
 
 def test_a_fresh_interpreter_gives_the_same_numbers(results: Results) -> None:
+    settings = dataclasses.asdict(dataclasses.replace(SMALL, names=("FPS_AC_SM",), seeds=1))
     program = (
         "from evofool.studies.operators import planning, run\n"
-        f"config = planning.Config(**{dataclasses.asdict(dataclasses.replace(SMALL, names=('FPS_AC_SM',), seeds=1))!r})\n"
+        f"config = planning.Config(**{settings!r})\n"
         "found = run.execute(planning.plan(config), workers=1).results.of('FPS_AC_SM', 'digits')[0]\n"
         "print(found.total_fitness, found.confusion)"
     )

@@ -303,7 +303,7 @@ def failing_disk(bench: Bench, *, short: bool) -> Iterator[Report]:
         report = bench.meet(
             f"EIO in the ledger's reads, after {after}",
             path,
-            2,
+            4,  # what a disk does not give back is damage, says SQLite too
             before=lambda after=after: sqlite_fails(("pread", "pread64"), after),
         )
         yield bench.goes_on(report, path)
@@ -318,8 +318,9 @@ def failing_disk(bench: Bench, *, short: bool) -> Iterator[Report]:
             )
             yield bench.goes_on(report, path)
     path = bench.half()
-    report = bench.meet("EIO at the first file of a run", bench.where / "new", 2, config=CONFIG,
-                        before=lambda: files_fail("fsync", 0))
+    report = bench.meet(
+        "EIO at the first file of a run", bench.where / "new", 2, config=CONFIG, before=lambda: files_fail("fsync", 0)
+    )
     yield bench.goes_on(report, bench.where / "new")
 
 
@@ -346,6 +347,7 @@ def permissions(bench: Bench) -> Iterator[Report]:
         target = path / name
         mode = target.stat().st_mode
         target.chmod(0o555 if target.is_dir() else 0)
+
         def before(target: Path = target) -> Callable[[], bool]:
             unprivileged()
             try:

@@ -1,7 +1,7 @@
 """Kills at random moments: whatever was reached, the run goes on to the same end.
 
-Two kinds of runs are killed: those of `searcher`, in processes forked from this one, and operator studies on the command
-line, in processes of their own. Each has a twin that was never killed.
+Two kinds of runs are killed: those of `searcher`, in processes forked from this one, and operator studies on the
+command line, in processes of their own. Each has a twin that was never killed.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def place(path: Path) -> str:
     if "findings.jsonl" in names:
         return "at the close"
     cards = {name.removesuffix(".json") for name in names if name.endswith(".json")}
-    states = [name.removesuffix(".safetensors") for name in names if name.endswith((".0.safetensors", ".1.safetensors"))]
+    states = [
+        name.removesuffix(".safetensors") for name in names if name.endswith((".0.safetensors", ".1.safetensors"))
+    ]
     if any(state not in cards for state in states):
         return "between the two files of a checkpoint"
     return "in a search"
@@ -356,9 +358,7 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
         if kind not in twins:
             twin = where / f"study-twin-{kind}"
             started = time.monotonic()
-            subprocess.run(
-                study_command(twin, kind, generations=generations), env=environment, check=True, timeout=600
-            )
+            subprocess.run(study_command(twin, kind, generations=generations), env=environment, check=True, timeout=600)
             twins[kind] = (compared(twin), events_of(twin), accounts_of(twin), time.monotonic() - started)
         said, happened, twin_accounts, took = twins[kind]
         tight = runs % 4 == 3
@@ -428,9 +428,7 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
     outcome.at_least("study: runs", runs, least_runs)
     outcome.none("study: states that could not be read", unreadable, landed)
     outcome.none("study, slack budgets: runs that ended otherwise", different, runs - binding)
-    outcome.none(
-        "study, slack budgets: counts that differ by more than what was lost", miscounted, runs - binding
-    )
+    outcome.none("study, slack budgets: counts that differ by more than what was lost", miscounted, runs - binding)
     if binding:
         outcome.none("study, binding budgets: runs that are no prefix", no_prefix, binding)
         outcome.none("study, binding budgets: exceeded", beyond, binding)

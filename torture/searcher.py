@@ -378,9 +378,7 @@ def go(
 class Worker:
     """A process that runs some of the arms; it dies with the one that started it."""
 
-    def __init__(
-        self, path: Path, config: Config, number: int, make: MakeClassifier, sleep: Callable[[float], None]
-    ):
+    def __init__(self, path: Path, config: Config, number: int, make: MakeClassifier, sleep: Callable[[float], None]):
         heard, said = os.pipe()
         parent = os.getpid()
         self.pid: int | None = os.fork()

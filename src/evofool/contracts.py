@@ -20,7 +20,7 @@ class Status(IntEnum):
 
     ANSWERED = 0
     FAILED = 1  # charged, but the classifier gave no usable answer: its scores are NaN
-    UNSENT = 2  # the budget did not reach: never sent, never charged
+    UNSENT = 2  # the budget did not reach: not sent, or not again after a try that failed and stays charged
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 100_000  # answers of one search that stay in the cache
 TRIES = 4  # of a request to a metered classifier, when its failures are not fatal
-LONGEST_WAIT = 60.0  # seconds between two tries
+LONGEST_WAIT = 60.0  # seconds between two tries, where the target does not say how long
 
 _ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
 
@@ -168,13 +168,10 @@ class Ledger:
         keep = self._durable and bool(key) and not fresh
         waiting = [r for r in requests if not (keep and self._taken(batch, r))]
         repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
-        with _undisturbed() if self._durable else contextlib.nullcontext():
-            with self.store.transaction():
-                sent = self._affordable(batch.payer[[i for r in waiting for i in r.rows]])
-                for request in waiting:
-                    request.sent, sent = sent[: len(request.rows)], sent[len(request.rows) :]
-                    request.attempt = self._open(batch, request)
-            self._send_all(batch, waiting, copies, repeated, keep=keep)
+        for together in self._together(waiting):
+            with _undisturbed() if self._durable else contextlib.nullcontext():
+                self._reserve(batch, together)
+                self._send_all(batch, together, copies, repeated if waiting[0] in together else {}, keep=keep)
         self.batches += len(requests) if keep else 0
         for i, first in copies:
             batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
@@ -218,6 +215,18 @@ class Ledger:
         return MeteredModule(self, originals, labels, criterion)
 
     # One batch, step by step --------------------------------------------------------------------------------------
+
+    def _together(self, requests: list[_Request]) -> list[list[_Request]]:
+        """Those that are charged at once: all, where several are on their way at a time; else one after another."""
+        return [requests] if self.classifier.info.concurrency > 1 and requests else [[request] for request in requests]
+
+    def _reserve(self, batch: _Asked, requests: list[_Request]) -> None:
+        """Charge requests, as far as the budgets reach."""
+        with self.store.transaction():
+            sent = self._affordable(batch.payer[[i for request in requests for i in request.rows]])
+            for request in requests:
+                request.sent, sent = sent[: len(request.rows)], sent[len(request.rows) :]
+                request.attempt = self._open(batch, request)
 
     def _affordable(self, payer: np.ndarray) -> np.ndarray:
         """Which rows the budgets still reach, taken in the order of the batch."""
@@ -299,7 +308,8 @@ class Ledger:
                     self.store.close_attempt(request.attempt, failed, padded=0, failed=True)
                 if error.fatal or number + 1 == self._tries:
                     raise
-                self._sleep(min(LONGEST_WAIT, error.retry_after or 0.5 * 2**number))
+                wait = min(LONGEST_WAIT, 0.5 * 2**number) if error.retry_after is None else error.retry_after
+                self._sleep(wait)
                 with self.store.transaction():
                     request.sent = request.sent & self._reach(batch, request)
                     request.attempt = self._open(batch, request)
