@@ -327,12 +327,12 @@ def events_of(path: Path) -> dict[str, list[Any]]:
 
 
 def accounts_of(path: Path) -> dict[str, dict[str, int]]:
-    """The accounts of a study."""
+    """The accounts of the searches of a study; what is measured around them is asked anew after a kill."""
     from evofool.store import Store
 
     store = Store(path / "ledger.sqlite")
     try:
-        return store.counts()
+        return {name: count for name, count in store.counts().items() if name.count("/") == 2}
     finally:
         store.abandon()
 
