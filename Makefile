@@ -51,11 +51,13 @@ format: $(VENV)/.installed-test ## Bring all files into the house format.
 bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
 	$(BIN)/python benchmarks/operators.py
 
-docs: $(VENV)/.installed ## Write docs/operator-study.md anew from the numbers of its runs.
+docs: $(VENV)/.installed ## Write the pages with figures anew from the numbers of their runs.
 	$(BIN)/python docs/make_operator_study.py
+	$(BIN)/python docs/make_reliability.py
 
-docs-check: $(VENV)/.installed ## See that docs/operator-study.md agrees with those numbers.
+docs-check: $(VENV)/.installed ## See that those pages agree with the numbers.
 	$(BIN)/python docs/make_operator_study.py --check
+	$(BIN)/python docs/make_reliability.py --check
 
 clean: ## Remove caches and other leftovers; runs/ and .venv stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
