@@ -43,6 +43,7 @@ def test_the_python_examples_run(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path) -> None:
     shutil.copytree(SHIPPED / "mnist95", tmp_path / "mine")
+    (tmp_path / "runs").mkdir()
     for words in commands(page):
         if words[1:3] == ["study", "operators"]:
             arguments = [*words[1:], "--dry-run"]

@@ -18,7 +18,7 @@ from evofool.algorithms.ga import GeneticAlgorithm
 from evofool.classifiers.fake import Constant, Counting, Failing, Silent
 from evofool.contracts import Status
 from evofool.encodings.pixels import Pixels
-from evofool.errors import TargetError
+from evofool.errors import SpecError, TargetError
 from evofool.genome import Labelled
 from evofool.ledger import Ledger
 from evofool.search import Problem, Progress, run, start
@@ -65,6 +65,16 @@ def assert_same(a: Progress, b: Progress) -> None:
 
 
 # What is asked
+
+
+@pytest.mark.parametrize("wrong", ["ledger", "labels", "x", "streams"])
+def test_parts_for_different_numbers_of_searches_are_refused(wrong):
+    given, ledger = problem(), Ledger(linear(), searches=2 if wrong == "ledger" else 3)
+    changes = {"ledger": {}, "labels": {"labels": LABELS[[0, 1]]}, "x": {"x": pictures(4, 1)[:2, 0]}}
+    changes["streams"] = {"rng": stream(4).rows([0, 1])}
+    with pytest.raises(SpecError, match=r"searches side by side: .*expected one number of all"):
+        go(dataclasses.replace(given, **changes[wrong]), 1, ledger=ledger)
+    assert ledger.counts.issued.sum() == 0
 
 
 def test_zero_generations_evaluate_the_initial_population_alone():

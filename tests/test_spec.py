@@ -162,3 +162,13 @@ def test_the_genetic_algorithm_refuses_what_is_out_of_range(name, value):
 def test_the_ends_of_the_ranges_are_allowed():
     config = GeneticAlgorithm(p_crossover=0, p_mutation=1, elites=0)
     assert (config.p_crossover, config.p_mutation) == (0.0, 1.0)
+
+
+def test_a_configuration_in_json_that_lacks_a_field_is_refused():
+    @dataclass(frozen=True)
+    class Needing:
+        size: int
+        rate: float = 0.5
+
+    with pytest.raises(SpecError, match="Needing needs size; expected a value for each"):
+        spec.from_json(Needing, {"rate": 0.1})

@@ -10,6 +10,7 @@ import torch
 
 from . import genome
 from .contracts import Algorithm, Criterion, Encoding, Evaluated, Objective, Status
+from .errors import SpecError
 from .ledger import Ledger
 from .rng import Stream
 from .shapes import Bool, Float, Int, Tensor
@@ -105,8 +106,17 @@ def run(
         on_generation: called after each generation with the progress and with what was asked in it (of the searches
             that were running).
         progress: where to go on from; None starts anew.
+
+    Raises:
+        SpecError: the parts are made for different numbers of searches.
     """
     progress = progress or start(problem, algorithm)
+    sizes = {"streams": len(problem.rng), "progress": len(progress.running), "accounts": len(ledger.searches)}
+    sizes |= {} if problem.x is None else {"images": len(problem.x)}
+    sizes |= {} if problem.labels is None else {"labels": len(problem.labels)}
+    if len(set(sizes.values())) > 1:
+        words = ", ".join(f"{count} {name}" for name, count in sizes.items())
+        raise SpecError(f"searches side by side: {words}; expected one number of all")
     info = ledger.classifier.info
     for generation in range(progress.generation + 1, generations + 1):
         active = progress.running.nonzero().squeeze(1)

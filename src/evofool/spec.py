@@ -176,4 +176,12 @@ def from_json(kind: type[C], settings: Mapping[str, Any]) -> C:
     for name in settings:
         if name not in known:
             raise SpecError(f"unknown setting '{name}'{nearest(name, known)}")
+    needed = {
+        field.name
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(needed - set(settings))
+    if missing:
+        raise SpecError(f"{kind.__name__} needs {', '.join(missing)}; expected a value for each")
     return kind(**settings)
