@@ -90,19 +90,21 @@ class Evolution:
     """One arm of the study, run as the study runs it, one generation at a time; the initial one is done.
 
     Attributes:
+        cache: answer repeated images from the ledger's cache, as the study does; else each one is sent.
         images: what the last generation asked about, [N C H W].
     """
 
     setting: Setting
     scenario: Scenario
     first: Labelled
+    cache: bool = False
     images: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         searches = len(self.first.genes)
         rng = Stream(range(searches), [search_id(self.scenario.arm.name)] * searches)
         self._problem = search.Problem(self.first, rng)
-        self._ledger = Ledger(self.setting.classifier, searches=searches)
+        self._ledger = Ledger(self.setting.classifier, searches=searches, cache=self.cache)
         self._curves = Curves(self.setting.classifier.info, self.scenario.objective == scenarios.PAPER_OBJECTIVE)
         self._progress: search.Progress | None = None
         self.step()

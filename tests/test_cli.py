@@ -375,6 +375,37 @@ def test_a_finding_that_does_not_fool_any_more_is_told(study, tmp_path, here) ->
     assert done.returncode == 4 and "findings.jsonl: its bytes have changed" in done.stdout
 
 
+def test_findings_are_not_asked_of_another_classifier_or_beyond_its_classes(study, tmp_path, here) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    (out / "manifest.json").unlink()
+    lines = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    (out / "findings.jsonl").write_text(json.dumps({**lines[0], "label": 10}) + "\n")
+    done = here("verify", str(out))
+    assert done.returncode == 4 and "names a class that digits does not have" in done.stderr
+    (out / "findings.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    before = json.loads((out / "run.json").read_text())["classifiers"]
+    sign(out, classifiers={"digits": {**before["digits"], "fingerprint": "00"}})
+    for verb in (["verify", str(out)], ["replay", f"{out}#1"]):
+        done = here(*verb)
+        assert done.returncode == 2 and "another fingerprint than the classifier that was fooled" in done.stderr
+    sign(out, classifiers=before)
+    assert here("replay", f"{out}#1").returncode == 0
+    unknown = here("replay", f"{out}#7")
+    assert unknown.returncode == 2 and "has 1 to 1" in unknown.stderr
+
+
+def test_a_class_that_cannot_be_a_folder_is_not_made_one(study, tmp_path, here) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    text = (out / "study.json").read_text()
+    names = json.loads(text)["class_names"]
+    (out / "study.json").write_text(text.replace(json.dumps(names), json.dumps([f"../../{name}" for name in names])))
+    done = here("export", str(out), "--to", "imagefolder", "-o", str(tmp_path / "a" / "b" / "c"))
+    assert done.returncode == 2 and "cannot be the name of a folder" in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
 def test_what_a_run_holds_can_be_taken_elsewhere(study, tmp_path, here) -> None:
     out, _ = study
     found = rundir.findings(out)

@@ -157,7 +157,8 @@ class Ledger:
             )
         if not len(images):
             return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
-        batch = _Asked(images, search, hashes(images), len(info.class_names))
+        names = hashes(images) if self._cache is not None or self._durable else []
+        batch = _Asked(images, search, names, len(info.class_names))
         wanted, copies = batch.split(None if fresh else self._cache)
         hits = batch.payer[batch.status == _ANSWERED]
         size = info.micro_batch if info.metered else max(1, len(wanted))
@@ -403,7 +404,7 @@ class _Asked:
     def split(self, cache: list[dict[bytes, bytes]] | None) -> tuple[list[int], list[tuple[int, int]]]:
         """Answer from the cache what can be; tell which rows are to be sent, and which repeat one of those."""
         if cache is None:
-            return list(range(len(self.hashes))), []
+            return list(range(len(self.images))), []
         wanted, copies = [], []
         first: dict[tuple[int, bytes], int] = {}
         for i, (name, search) in enumerate(zip(self.hashes, self.payer.tolist(), strict=True)):

@@ -73,10 +73,8 @@ def interrupted(results: Results) -> Iterable[str]:
         )
     kills, lost = results.ledger.get("kills", 0), results.queries(of="lost")
     if kills or lost:
-        yield (
-            f"The run was resumed after {kills} kill{'s' * (kills != 1)}, {lost:,} queries lost: they were charged, "
-            "and their answers are unknown."
-        )
+        cost = f"{lost:,} queries lost: they were charged, and their answers are unknown" if lost else "no query lost"
+        yield f"The run was resumed after {kills} kill{'s' * (kills != 1)}, {cost}."
     for change in results.ledger.get("drift", []):
         yield f"The run was resumed though something had changed since it began: {change}."
 
