@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evofool import checkpoint, criteria, search
+from evofool import checkpoint, criteria, ledger, search
 from evofool.algorithms.ga import GeneticAlgorithm
 from evofool.checkpoint import Checkpoints, card_of, flat, nested, tensors_of
 from evofool.classifiers.fake import Counting
@@ -94,6 +94,13 @@ def assert_same(a: Progress, b: Progress) -> None:
         other = parts(b)[name]
         assert tensor.dtype == other.dtype and tensor.shape == other.shape, name
         assert tensor.numpy().tobytes() == other.numpy().tobytes(), name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_request_for_a_generation():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "LOCAL_CALLS", 1_000)  # of one row here
+        yield
 
 
 @pytest.fixture(scope="module")

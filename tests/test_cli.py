@@ -23,6 +23,7 @@ from evofool import rundir
 from evofool.classifiers import SHIPPED
 from evofool.cli import app
 from evofool.data import load_data
+from evofool.rundir import RunDirectory
 
 PROGRAM = [sys.executable, "-c", "from evofool.cli import main; main()"]
 SMALL = [
@@ -373,6 +374,70 @@ def test_a_finding_that_does_not_fool_any_more_is_told(study, tmp_path, here) ->
     assert here("replay", f"{out}#1").returncode == 1
     done = here("verify", str(out))  # and that the file is another one is seen without asking
     assert done.returncode == 4 and "findings.jsonl: its bytes have changed" in done.stdout
+
+
+def test_images_are_written_nowhere_else(study, tmp_path, here) -> None:
+    """A result that somebody prepared, with a right digest, names a file outside of the run."""
+    out, victim = tmp_path / "copy", tmp_path / "victim.png"
+    shutil.copytree(study[0], out)
+    victim.write_bytes(b"precious")
+    (out / "manifest.json").unlink()
+    (out / "report.html").unlink()
+    with contextlib.closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        changed = 0
+        for name, value in ledger.execute("SELECT name, value FROM results").fetchall():
+            result = json.loads(value)
+            if result.get("gallery"):
+                result["gallery"]["about"]["file"] = "../victim.png"
+                text = json.dumps(result)
+                digest = hashlib.sha256(json.dumps([name, text]).encode()).hexdigest()
+                changed += ledger.execute(
+                    "UPDATE results SET value = ?, digest = ? WHERE name = ?", (text, digest, name)
+                ).rowcount
+        ledger.commit()
+    assert changed, "there is no gallery to change"
+    done = here("resume", str(out), "--workers", "1", "--quiet")
+    assert done.returncode == 4 and "expected images/NAME.png" in done.stderr
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_report_is_not_written_through_a_link(study, tmp_path, here) -> None:
+    out, victim = tmp_path / "copy", tmp_path / "victim"
+    shutil.copytree(study[0], out)
+    victim.mkdir()
+    shutil.rmtree(out / "figures")
+    (out / "figures").symlink_to(victim)
+    done = here("report", str(out))
+    assert done.returncode == 4 and "is a link" in done.stderr
+    assert not list(victim.iterdir())
+
+
+def test_a_run_that_somebody_works_on_is_left_alone(study, tmp_path, here) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    with RunDirectory.open(out):
+        for verb in ("verify", "report", "resume"):
+            done = here(verb, str(out))
+            assert done.returncode == 2 and "works on this run" in done.stderr, verb
+        assert "running" in here("list", "runs", str(tmp_path)).stdout
+
+
+def test_books_of_checks_that_are_damaged_do_not_stand_in_the_way(study, tmp_path, here) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    (out / "checks.sqlite").write_bytes(b"no database" * 100)
+    assert here("replay", f"{out}#1").returncode == 0
+    assert (out / "checks.sqlite-damaged").read_bytes() == b"no database" * 100
+    assert here("verify", str(out)).returncode == 0
+
+
+def test_what_other_people_wrote_does_not_reach_the_terminal(study, tmp_path, here) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(study[0], out)
+    (out / "images" / "\x1b[2Jhello.png").write_bytes(b"")
+    done = here("verify", str(out))
+    assert done.returncode == 4 and "hello.png: is not in the manifest" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_findings_are_not_asked_of_another_classifier_or_beyond_its_classes(study, tmp_path, here) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sqlite3
 import threading
 from contextlib import closing
@@ -666,7 +667,7 @@ def test_answers_that_are_stored_under_a_key_are_taken_from_there(tmp_path):
     again.ask(images(6)[4:], payers(0, 0), (1,))
     assert counting.calls == 1
     assert tally(again)["issued"] == [4, 2] and tally(again)["repeated"] == [2, 0]  # what was taken is in the cache
-    assert same(again.ask(batch, search, (0,), fresh=True), answers) and counting.calls == 2
+    assert same(again.ask(batch, search, fresh=True), answers) and counting.calls == 2
     assert tally(again)["issued"] == [8, 4] and again.store.damage() == []
 
 
@@ -787,3 +788,77 @@ def test_rows_are_on_disk_as_charged_when_the_classifier_sees_them(tmp_path):
     ledger = stored(tmp_path, Looking(metered(linear(micro_batch=2))))
     ledger.ask(images(4), payers(0, 1, 0, 1), (0,))
     assert seen == [(2, 0), (4, 2)]
+
+
+# Signals, and what was never sent
+
+
+class Signalled(Recording):
+    """Gets signals while it answers, as from a person at the keyboard."""
+
+    def __init__(self, classifier, signals):
+        super().__init__(classifier)
+        self.signals = list(signals)
+
+    def __call__(self, batch):
+        answer = super().__call__(batch)
+        while self.signals:
+            signal.raise_signal(self.signals.pop(0))
+        return answer
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_answers_are_stored(tmp_path, number):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, stop)
+    try:
+        ledger = stored(tmp_path, Signalled(linear(), [number]))
+        with pytest.raises(KeyboardInterrupt):
+            ledger.ask(images(5), payers(*[0] * 5), (0,))
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert tally(ledger)["answered"] == [5, 0] and ledger.store.get("", "0.0") is not None
+    ledger.store.close()
+    assert stored(tmp_path, linear()).store.sessions()[0][0] == "closed"
+
+
+def test_a_second_signal_does_not_wait_and_what_it_cost_is_told(tmp_path):
+    ledger = stored(tmp_path, Signalled(linear(), [signal.SIGINT, signal.SIGINT]))
+    with pytest.raises(KeyboardInterrupt):
+        ledger.ask(images(5), payers(*[0] * 5), (0,))
+    assert tally(ledger)["issued"] == [5, 0] and tally(ledger)["answered"] == [0, 0]
+    ledger.store.close()
+    again = stored(tmp_path, linear())
+    assert tally(again)["lost"] == [5, 0] and again.store.sessions()[0][0] == "killed"
+
+
+def test_after_a_fatal_failure_what_waits_for_its_turn_is_neither_sent_nor_charged(tmp_path):
+    """Two at a time of eight: the first one fails for good."""
+    counting = Counting(metered(linear(micro_batch=1)))
+    counting.info = dataclasses.replace(counting.info, concurrency=2)
+    failing = Failing(counting, [1], fatal=True)
+    ledger = stored(tmp_path, failing)
+    with pytest.raises(TargetError):
+        ledger.ask(images(64), payers(*[0] * 64), (0,))
+    assert counting.calls < 60, "everything was sent all the same"
+    counts = tally(ledger)
+    assert counts["failed"] == [1, 0] and counts["issued"][0] == counts["answered"][0] + 1 == counting.calls + 1
+    assert ledger.store.damage() == []
+
+
+def test_a_large_batch_for_a_local_classifier_is_charged_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOCAL_CALLS", 2)
+    seen = []
+
+    class Watching(Recording):
+        def __call__(self, batch):
+            seen.append(tally(ledger)["issued"][0])
+            return self.classifier(batch)
+
+    ledger = stored(tmp_path, Watching(linear(micro_batch=3)))
+    answers = ledger.ask(images(14), payers(*[0] * 14), (0,))
+    assert seen == [6, 6, 12, 12, 14]
+    assert torch.equal(answers.scores, linear()(images(14))) and ledger.counts.padded == 1

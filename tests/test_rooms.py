@@ -15,7 +15,7 @@ SOURCES = Path(__file__).resolve().parent.parent / "src" / "evofool"
 
 # A module imports only from its own room and from those above it.
 ROOMS = """
-    errors shapes contracts rng genome spec files wal operators encodings objectives criteria algorithms
+    errors shapes contracts rng genome spec files locks wal operators encodings objectives criteria algorithms
     networks classifiers data store metered ledger search checkpoint rundir checks training executors progress
     studies reports testing cli
 """.split()  # noqa: SIM905

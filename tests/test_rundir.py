@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evofool import rundir
+from evofool import locks, rundir
 from evofool.checkpoint import Checkpoints
 from evofool.errors import DamagedRunError, UserError
 from evofool.files import read_png, write_png
@@ -91,10 +91,10 @@ def test_a_run_begins_with_its_head_and_ends_with_its_manifest(tmp_path):
     head = {"format": "evofool-run/1", **HEAD}
     assert run.run.items() >= head.items() and rundir.read_run(run.path) == run.run
     assert json.loads((run.path / "run.json").read_text()).items() >= head.items()
-    assert not rundir.closed(run.path) and rundir.is_locked(run.path)
+    assert not rundir.closed(run.path) and locks.is_owned(run.path)
     run.store.finish("shard", 1)
     run.close()
-    assert rundir.closed(run.path) and not rundir.is_locked(run.path)
+    assert rundir.closed(run.path) and not locks.is_owned(run.path)
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert sorted(manifest["files"]) == ["ledger.sqlite", "run.json"] == rundir.files_of(run.path)
     for name, entry in manifest["files"].items():
@@ -137,7 +137,7 @@ def test_a_ledger_that_is_gone_is_never_begun_anew(request, which, how):
         (path / "ledger.sqlite").touch()
     with pytest.raises(DamagedRunError, match=r"ledger\.sqlite: is missing"):
         RunDirectory.open(path)
-    assert not rundir.is_locked(path)
+    assert not locks.is_owned(path)
 
 
 def test_a_ledger_that_changed_since_it_was_closed_is_refused_and_stays(closed):
@@ -148,7 +148,7 @@ def test_a_ledger_that_changed_since_it_was_closed_is_refused_and_stays(closed):
     with pytest.raises(DamagedRunError, match="has changed since the run was closed"):
         RunDirectory.open(closed)
     assert contents(closed) == before | {"workers": b""} or contents(closed).keys() == before.keys()
-    assert (closed / "manifest.json").is_file() and not rundir.is_locked(closed)
+    assert (closed / "manifest.json").is_file() and not locks.is_owned(closed)
 
 
 def test_a_run_that_cannot_be_opened_keeps_its_manifest(closed, monkeypatch):
@@ -159,7 +159,7 @@ def test_a_run_that_cannot_be_opened_keeps_its_manifest(closed, monkeypatch):
     monkeypatch.setattr(rundir, "Store", fail)
     with pytest.raises(UserError, match="no room"):
         RunDirectory.open(closed)
-    assert (closed / "manifest.json").read_bytes() == before and not rundir.is_locked(closed)
+    assert (closed / "manifest.json").read_bytes() == before and not locks.is_owned(closed)
 
 
 def test_what_was_being_written_when_it_died_is_swept_away(killed):
@@ -175,7 +175,7 @@ def test_abandoning_twice_or_after_closing_is_harmless(tmp_path):
     run.close()
     run.abandon()
     run.abandon()
-    assert not rundir.is_locked(run.path)
+    assert not locks.is_owned(run.path)
 
 
 # What is not overwritten
@@ -239,17 +239,17 @@ def test_of_two_that_begin_at_once_one_does(tmp_path):
 
 
 def test_a_run_that_came_and_went_meanwhile_is_left_alone(tmp_path, monkeypatch):
-    path, locked = tmp_path / "run", rundir._locked
+    path, locked = tmp_path / "run", locks.own
 
     def late(folder):
-        monkeypatch.setattr(rundir, "_locked", locked)
+        monkeypatch.setattr(locks, "own", locked)
         RunDirectory.create(path, {**HEAD, "config": {"first": 1}}).close()
         return locked(folder)
 
-    monkeypatch.setattr(rundir, "_locked", late)
+    monkeypatch.setattr(locks, "own", late)
     with pytest.raises(UserError, match="holds a run already"):
         RunDirectory.create(path, HEAD)
-    assert rundir.read_run(path)["config"] == {"first": 1} and damage(path) == [] and not rundir.is_locked(path)
+    assert rundir.read_run(path)["config"] == {"first": 1} and damage(path) == [] and not locks.is_owned(path)
 
 
 def test_a_network_file_system_is_refused_before_anything_is_written(tmp_path, monkeypatch):
@@ -289,16 +289,16 @@ def end(started: subprocess.Popen) -> None:
 
 
 def test_a_live_owner_is_respected_and_a_dead_one_followed_at_once(killed, monkeypatch):
-    monkeypatch.setattr(rundir.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: pytest.fail("it waited"))
     owner = process(killed, "owner")
     try:
         for _ in range(2):
             with pytest.raises(UserError, match=f"process {owner.pid} works on this run; wait for it, or stop it"):
                 RunDirectory.open(killed)
-        assert rundir.is_locked(killed)
+        assert locks.is_owned(killed)
     finally:
         end(owner)
-    assert not rundir.is_locked(killed)
+    assert not locks.is_owned(killed)
     run = RunDirectory.open(killed)
     assert (killed / "lock").read_text() == f"{os.getpid()}\n"
     assert [state for state, _ in run.store.sessions()] == ["killed", "killed", "open"]
@@ -315,7 +315,7 @@ def test_a_worker_that_still_lives_is_waited_for(killed, monkeypatch):
         if len(waits) == 3:
             end(worker)
 
-    monkeypatch.setattr(rundir.time, "sleep", sleep)
+    monkeypatch.setattr(locks.time, "sleep", sleep)
     run = RunDirectory.open(killed)
     assert len(waits) >= 3 and worker.returncode == -signal.SIGKILL
     run.abandon()
@@ -324,10 +324,10 @@ def test_a_worker_that_still_lives_is_waited_for(killed, monkeypatch):
 def test_a_worker_that_does_not_end_is_told(killed, monkeypatch):
     worker = process(killed, "worker")
     try:
-        monkeypatch.setattr(rundir, "PATIENCE", 0.0)
+        monkeypatch.setattr(locks, "PATIENCE", 0.0)
         with pytest.raises(UserError, match="a worker process of an earlier run still lives; stop it"):
             RunDirectory.open(killed)
-        assert not rundir.is_locked(killed)
+        assert not locks.is_owned(killed)
     finally:
         end(worker)
 
@@ -439,7 +439,7 @@ def test_a_link_is_found_and_not_followed(request, tmp_path, name, which):
     assert any("is a link" in line for line in damage(path))
     with pytest.raises(DamagedRunError, match="is a link"):
         RunDirectory.open(path)
-    assert not rundir.is_locked(path) and (not before or contents(tmp_path / "elsewhere") == before)
+    assert not locks.is_owned(path) and (not before or contents(tmp_path / "elsewhere") == before)
 
 
 def test_a_pipe_is_found_and_not_waited_for(killed):

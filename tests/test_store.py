@@ -649,3 +649,44 @@ def test_a_network_file_system_is_refused_with_the_reason(tmp_path, monkeypatch,
 
 def test_digests_are_over_json():
     assert module._digest("a", 1) == hashlib.sha256(json.dumps(["a", 1]).encode()).hexdigest()
+
+
+def test_an_owner_does_not_go_on_with_accounts_that_were_changed(tmp_path):
+    """Else the next change would give the changed row a right digest, and the budget would be exceeded."""
+    store = Store(file(tmp_path), owner=True)
+    store.open_accounts(["a"])
+    with store.transaction():
+        store.open_attempt("c", "0", {"a": 15})
+    store.abandon()
+    with closing(sqlite3.connect(file(tmp_path))) as database:
+        assert database.execute("UPDATE accounts SET issued = 7").rowcount == 1
+        database.commit()
+    before = file(tmp_path).read_bytes()
+    for _ in range(2):
+        with pytest.raises(DamagedRunError, match="rows of accounts have changed; restore the run from a copy"):
+            Store(file(tmp_path), owner=True)
+    assert file(tmp_path).read_bytes() == before
+
+
+def test_a_reader_keeps_the_file_from_being_whole_and_that_is_told(tmp_path):
+    store = Store(file(tmp_path), owner=True)
+    with closing(sqlite3.connect(file(tmp_path), isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM accounts").fetchall()
+        store.open_accounts(["a"])
+        assert store.close() is False
+    assert Store(file(tmp_path), owner=True).close() is True
+
+
+def test_a_charge_for_what_was_never_sent_is_taken_back(tmp_path):
+    store = Store(file(tmp_path), owner=True)
+    store.open_accounts(["a", "b"])
+    with store.transaction():
+        first, second = store.open_attempt("c", "1", {"a": 3, "b": 2}), store.open_attempt("c", "2", {"a": 1})
+    with store.transaction():
+        store.release_attempt(first)
+    assert store.counts()["a"]["issued"] == 1 and store.counts()["b"]["issued"] == 0 and store.total() == 1
+    assert store.damage() == []
+    with store.transaction():
+        store.close_attempt(second, {"a": {"answered": 1}}, padded=0, failed=False)
+    assert store.damage() == []

@@ -374,7 +374,7 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
             )
             if hit < each:
                 try:
-                    process.wait(draw.uniform(0.3, 1.0) * took)
+                    process.wait(draw.uniform(0.2, 0.75) * took)
                     missed += 1
                 except subprocess.TimeoutExpired:
                     begun = (path / "run.json").is_file()
@@ -438,6 +438,8 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
 def not_study_prefix(events: dict[str, list[Any]], twin: dict[str, list[Any]]) -> list[str]:
     """Which chains did something that the study without a budget did not do at that moment."""
     # What a search did in the generation in which its budget ended is no step of its trajectory.
+    if max(map(len, events.values()), default=0) < 3:
+        return ["the budget left nothing to compare"]
     return [chain for chain, happened in events.items() if happened[:-1] != twin[chain][: len(happened) - 1]]
 
 

@@ -14,7 +14,7 @@ import torch
 
 import searcher
 from bars import Outcome
-from evofool import files, rundir
+from evofool import files, locks, rundir
 from evofool.errors import EvofoolError, UserError
 from kills import fork, kill, wait
 from searcher import Config
@@ -85,7 +85,7 @@ def run(*, short: bool, seed: int = 0) -> Outcome:
                     live.append(time.monotonic() - started)
                     if attempt == rundir.RunDirectory.open and str(owner) not in str(error):
                         wrong.append(f"{path.name}: does not say who works on it: {error}")
-            if not rundir.is_locked(path):
+            if not locks.is_owned(path):
                 wrong.append(f"{path.name}: is not seen to be locked")
             if (path / "ledger.sqlite-wal").read_bytes() != before or os.waitpid(owner, os.WNOHANG)[0]:
                 wrong.append(f"{path.name}: the owner was disturbed")

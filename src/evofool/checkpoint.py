@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamagedRunError, UserError
-from .files import read_json, refuse_link, write_bytes
+from .files import read_json, read_whole, write_bytes
 from .ledger import Ledger
 from .search import Progress
 from .shapes import Tensor
 
 EVERY = 5.0  # seconds between two checkpoints of one search
+_TENSORS = 8 << 30  # bytes: more is no checkpoint
 _CARD = 100_000  # bytes: more is no card
 
 
@@ -164,11 +165,7 @@ def tensors_of(path: Path, card: dict[str, Any]) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     file = path.with_suffix(".safetensors")
-    refuse_link(file)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DamagedRunError(f"{file}: cannot be read ({error.strerror})") from None
+    content = read_whole(file, limit=_TENSORS)
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise DamagedRunError(f"{file}: its bytes are not those that were written")
     try:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from . import objectives, rundir
+from . import locks, objectives, rundir
 from .classifiers import load_classifier
 from .contracts import Classifier
 from .errors import DamagedRunError, UserError
+from .files import refuse_link
 from .ledger import Ledger
 from .rundir import Finding
+from .shapes import Tensor, UInt8
 from .store import Store
 
 ACCOUNT = "asked again"
@@ -63,8 +66,7 @@ def again(
         DamagedRunError: an image, or run.json, is not what was written.
     """
     recorded = rundir.read_run(path).get("classifiers", {})
-    store = _store(path / "checks.sqlite")
-    try:
+    with _books(path) as store:
         checks = {}
         for name in dict.fromkeys(finding.classifier for finding in findings):
             classifier = _the_same(name, recorded)
@@ -73,25 +75,43 @@ def again(
             size = classifier.info.micro_batch
             for first in range(0, len(mine), size):
                 part = mine[first : first + size]
-                images = torch.stack([rundir.image_of(path, finding) for finding in part]).float() / 255
-                if tuple(images.shape[1:]) != classifier.info.image_shape:
-                    raise DamagedRunError(f"{path / part[0].file}: its shape is not that of the classifier's images")
+                images = torch.stack([_image(path, finding, classifier) for finding in part]).float() / 255
                 scores = ledger.ask(images, torch.zeros(len(part), dtype=torch.int64), fresh=True).scores
                 for finding, row in zip(part, scores, strict=True):
                     checks[finding.number] = _check(finding, row, classifier)
                 if on_tick:
                     on_tick(len(part))
         queries = sum(count["issued"] for count in store.counts().values())
-    finally:
-        store.close()
     return [checks[finding.number] for finding in findings], queries
 
 
-def _store(file: Path) -> Store:
+@contextlib.contextmanager
+def _books(path: Path) -> Iterator[Store]:
+    """The books of such checks; one process at a time has them. Damaged ones are put aside: the run is not at fault."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.taking_turns(path / "checks.lock"))
+            store = _opened(path / "checks.sqlite")
+        except UserError:  # a directory that is only to be read
+            store = Store()
+        stack.callback(store.close)
+        yield store
+
+
+def _opened(file: Path) -> Store:
     try:
         return Store(file, owner=True)
-    except UserError:  # a directory that is only to be read
-        return Store()
+    except DamagedRunError:
+        refuse_link(file)
+        file.replace(file.with_name(f"{file.name}-damaged"))
+        return Store(file, owner=True)
+
+
+def _image(path: Path, finding: Finding, classifier: Classifier) -> UInt8[Tensor, "C H W"]:
+    image = rundir.image_of(path, finding)
+    if tuple(image.shape) != classifier.info.image_shape:
+        raise DamagedRunError(f"{path / finding.file}: its shape is not that of the classifier's images")
+    return image
 
 
 def _the_same(name: str, recorded: object) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -29,7 +30,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place or make room") from None
 
 
@@ -59,15 +61,26 @@ def read_json(path: Path, *, limit: int = 50_000_000) -> Any:
         DamagedRunError: it is missing, a link, larger than `limit` bytes, or not JSON.
         UserError: the system refused to read it.
     """
+    try:
+        return json.loads(read_whole(path, limit=limit))
+    except (ValueError, RecursionError) as error:
+        raise DamagedRunError(f"{path}: is not JSON ({error})") from None
+
+
+def read_whole(path: Path, *, limit: int) -> bytes:
+    """Read a file of a run directory.
+
+    Raises:
+        DamagedRunError: it is missing, a link, or larger than `limit` bytes.
+        UserError: the system refused to read it.
+    """
     refuse_link(path)
     try:
         if path.stat().st_size > limit:
             raise DamagedRunError(f"{path}: has {path.stat().st_size:,} bytes; expected at most {limit:,}")
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
-    except (ValueError, RecursionError) as error:
-        raise DamagedRunError(f"{path}: is not JSON ({error})") from None
 
 
 def sha256(path: Path) -> str:
@@ -104,7 +117,10 @@ def refuse_link(path: Path, *, folder: bool = False) -> None:
         raise DamagedRunError(f"{path}: is a link or no file at all; a run directory holds plain files only")
 
 
-_NETWORKED = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "gluster", "fuse.gluster", "lustre", "davfs")
+_NETWORKED: tuple[str, ...] = (
+    *("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "davfs", "beegfs", "gpfs"),
+    *(f"fuse.{name}" for name in ("sshfs", "gluster", "rclone", "s3fs", "juicefs", "goofys")),
+)
 
 
 def refuse_network(path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 100_000  # answers of one search that stay in the cache
 TRIES = 4  # of a request to a metered classifier, when its failures are not fatal
+LOCAL_CALLS = 20  # of a local classifier in one request: what a kill can lose
 LONGEST_WAIT = 60.0  # seconds between two tries, where the target does not say how long
 
 _ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
@@ -73,8 +74,8 @@ class Ledger:
     budget's edge: the rows that come first in it are sent, the rest comes back `unsent`. An image that the same search
     has asked about before is answered from the cache, which holds the last 100,000 answers of each search.
 
-    A local classifier gets a batch as one request, in padded calls of `info.micro_batch` rows. A metered one gets
-    requests of that size, unpadded, `info.concurrency` of them at a time; one that fails is charged and sent again, as
+    A local classifier gets requests of 20 padded calls of `info.micro_batch` rows. A metered one gets requests of that
+    size, unpadded, `info.concurrency` of them at a time; one that fails is charged and sent again, as
     far as the budget reaches, unless its error is fatal.
 
     Args:
@@ -143,7 +144,7 @@ class Ledger:
             search: the search that pays for each row, 0 to searches - 1.
             key: what the batch is, unique within the chain, such as (generation,). In a run directory its answers are
                 stored under it; asked again after a restart they are taken from there, neither issued nor repeated.
-            fresh: send everything, whatever is cached or stored.
+            fresh: send everything, whatever is cached.
 
         Raises:
             TargetError: a request failed as a whole; its rows stay charged.
@@ -161,12 +162,12 @@ class Ledger:
         batch = _Asked(images, search, names, len(info.class_names))
         wanted, copies = batch.split(None if fresh else self._cache)
         hits = batch.payer[batch.status == _ANSWERED]
-        size = info.micro_batch if info.metered else max(1, len(wanted))
+        size = info.micro_batch * (1 if info.metered else LOCAL_CALLS)
         requests = [
             _Request(key, part, wanted[first : first + size]) for part, first in enumerate(_starts(wanted, size))
         ]
 
-        keep = self._durable and bool(key) and not fresh
+        keep = self._durable and bool(key)
         waiting = [r for r in requests if not (keep and self._taken(batch, r))]
         repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
         for together in self._together(waiting):
@@ -289,11 +290,19 @@ class Ledger:
             for request in requests:
                 send(request)
             return
-        with ThreadPoolExecutor(concurrency) as threads:
-            errors = [future.exception() for future in [threads.submit(send, request) for request in requests]]
-        for error in errors:
-            if error is not None:
-                raise error
+        threads = ThreadPoolExecutor(concurrency)
+        futures = {threads.submit(send, request): request for request in requests}
+        try:
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
+        finally:
+            # After an error, or a second Ctrl-C: what waits for its turn is never sent.
+            never = [request for future, request in futures.items() if future.cancel()]
+            threads.shutdown(wait=True)
+            if never:
+                with self.store.transaction():
+                    for request in never:
+                        self.store.release_attempt(request.attempt)
 
     def _send(self, batch: _Asked, request: _Request) -> int:
         """Send one request until it is answered; returns how many rows were padded."""
@@ -309,8 +318,8 @@ class Ledger:
                     self.store.close_attempt(request.attempt, failed, padded=0, failed=True)
                 if error.fatal or number + 1 == self._tries:
                     raise
-                wait = min(LONGEST_WAIT, 0.5 * 2**number) if error.retry_after is None else error.retry_after
-                self._sleep(wait)
+                pause = min(LONGEST_WAIT, 0.5 * 2**number) if error.retry_after is None else error.retry_after
+                self._sleep(pause)
                 with self.store.transaction():
                     request.sent = request.sent & self._reach(batch, request)
                     request.attempt = self._open(batch, request)
@@ -447,7 +456,7 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         handler = before[signal.Signals(number)]
@@ -457,14 +466,14 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    def wait(number: int, frame: FrameType | None) -> None:
+    def hold(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
         if len(arrived) > 1:
             hand_on(number, frame)
 
     for number, handler in before.items():
         if handler is not None:  # else it was not set by Python
-            signal.signal(number, wait)
+            signal.signal(number, hold)
     try:
         yield
     finally:

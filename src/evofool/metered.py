@@ -73,7 +73,6 @@ class MeteredModule(nn.Module):
         self._labels = labels.detach().to("cpu", torch.int64)
         self._criterion = criterion
         self._only: int | None = None
-        self._calls = 0
         self._found: dict[int, Success] = {}
         self._last: dict[int, Tensor] = {}
 
@@ -102,8 +101,7 @@ class MeteredModule(nn.Module):
         owner = self._owners(given)
         sent = to_lattice(given.clamp(0, 1)[:, None], self._originals[owner])[:, 0]
         repeats = self.ledger.repeats(sent, owner)
-        answers = self.ledger.ask(sent, owner, (self._calls,))
-        self._calls += 1
+        answers = self.ledger.ask(sent, owner)
         status = answers.status
         self._judge(sent, owner, answers.scores, status, ~repeats & (status != Status.UNSENT))
         if bool((status == Status.UNSENT).any()) and self._all_spent():

@@ -14,26 +14,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
-import time
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import checkpoint, wal
+from . import checkpoint, locks, wal
 from .errors import DamagedRunError, EvofoolError, UserError
-from .files import read_json, read_png, refuse_link, refuse_network, sha256, sync_folder, write_bytes
+from .files import read_json, read_png, read_whole, refuse_link, refuse_network, sha256, sync_folder, write_bytes
 from .shapes import Tensor, UInt8
 from .store import Store
 
 FORMAT = "evofool-run/1"
-PATIENCE = 10.0  # seconds that the processes of a dead owner are given to follow it
-_APART = {"manifest.json", "lock", "workers", "checks.sqlite"}  # not in the manifest, with all that SQLite keeps beside
+_APART = {
+    "manifest.json",
+    "lock",
+    "workers",
+    "checks.sqlite",
+    "checks.lock",
+}  # not in the manifest, with all that SQLite keeps beside
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be made ({error.strerror}); choose another place for -o") from None
-        lock = _locked(path)
+        lock = locks.own(path)
         try:
             _refuse_full(path)  # another process may have been here first
             write_bytes(path / "run.json", head)
@@ -121,7 +124,7 @@ class RunDirectory:
         """
         path = Path(path)
         run = read_run(path)
-        lock = _locked(path)
+        lock = locks.own(path)
         try:
             present, ledger = set(files_of(path)), path / "ledger.sqlite"
             # Killed at its very beginning, a run has no ledger yet; later, an empty one would forget all charges.
@@ -143,24 +146,33 @@ class RunDirectory:
     @classmethod
     def _owned(cls, path: Path, run: dict[str, Any], lock: int) -> RunDirectory:
         manifest, previous = path / "manifest.json", path / "manifest.previous.json"
-        was_closed = manifest.exists()
-        if was_closed:
-            os.replace(manifest, previous)
-            sync_folder(path)  # before the ledger changes
-        for leftover in path.rglob(".*.tmp-*"):  # a file that was being written when its process died
-            leftover.unlink(missing_ok=True)
+        was_closed = read_manifest(path) is not None
+        try:
+            if manifest.exists():  # it will not be true any more, from the first change of the ledger on
+                os.replace(manifest, previous)
+                sync_folder(path)
+            for leftover in path.rglob(".*.tmp-*"):  # a file that was being written when its process died
+                if leftover.is_file():
+                    leftover.unlink()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); mend the permissions of the run") from None
         try:
             return cls(path, run, lock)
         except BaseException:
-            if was_closed:  # nothing was written
+            before = read_json(previous)["files"].get("ledger.sqlite", {}) if was_closed else {}
+            if before and before.get("sha256") == sha256(path / "ledger.sqlite"):  # nothing has happened
                 os.replace(previous, manifest)
             raise
 
     def close(self) -> None:
-        """End in order: the books are closed, and the manifest is written last."""
+        """End in order: the books are closed, and the manifest is written last.
+
+        A program that reads the ledger just then can keep it from being whole in its file; then there is no manifest,
+        as after a kill, and the run can be resumed all the same.
+        """
         try:
-            self.store.close()
-            write_manifest(self.path)
+            if self.store.close():
+                write_manifest(self.path)
         finally:
             self.abandon()
 
@@ -191,62 +203,10 @@ def _refuse_full(path: Path) -> None:
         raise UserError(f"{path}: is not empty; expected a new or an empty directory: choose another name for -o")
 
 
-def _locked(path: Path) -> int:
-    """Own a directory until this process ends, however it ends: the system drops the lock then."""
-    handle = _lock_file(path / "lock")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
-        raise UserError(f"{path}: process {owner} works on this run; wait for it, or stop it") from None
-    # Processes that a dead owner had started may still be ending; they hold the second lock.
-    workers = _lock_file(path / "workers")
-    deadline = time.monotonic() + PATIENCE
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > deadline:
-                os.close(handle)
-                raise UserError(f"{path}: a worker process of an earlier run still lives; stop it, then try again")
-            time.sleep(0.02)
-    finally:
-        os.close(workers)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
-
-
 def join(path: Path) -> Store:
     """The books of a run, for a process that its owner started; the owner's successor waits until it has ended."""
-    workers = _lock_file(path / "workers")  # held until this process ends
-    fcntl.flock(workers, fcntl.LOCK_SH)
+    locks.follow(path)
     return Store(path / "ledger.sqlite")
-
-
-def _lock_file(path: Path) -> int:
-    refuse_link(path)
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o644)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); mend the permissions of the run") from None
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a live process works on a run."""
-    try:
-        handle = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
 
 
 # What is in a directory -----------------------------------------------------------------------------------------
@@ -346,6 +306,11 @@ def closed(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
+def finished(path: Path) -> bool:
+    """Whether a run came to its end: it was closed in order, and has its report."""
+    return closed(path) and (path / "report.html").is_file()
+
+
 def damage(path: Path) -> list[str]:
     """What is wrong with a run: files, hashes, the ledger, checkpoints, images; [] = nothing.
 
@@ -424,21 +389,35 @@ def findings(path: Path) -> list[Finding]:
     file = path / "findings.jsonl"
     if not file.exists():
         return []
-    refuse_link(file)
     found = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_whole(file, limit=200_000_000).splitlines(), 1):
         try:
             finding = Finding(**json.loads(line))
             for name, kind in typing.get_type_hints(Finding).items():
                 if type(getattr(finding, name)) is not (typing.get_origin(kind) or kind):
                     raise ValueError(f"{name} is not {kind}")
+            if not all(type(score) in (float, int) for score in finding.scores):
+                raise ValueError("a score is no number")
         except (ValueError, TypeError, RecursionError) as error:
             raise DamagedRunError(f"{file}: line {number} is not a finding ({error})") from None
-        where = PurePosixPath(finding.file)
-        if len(where.parts) != 2 or where.parts[0] != "images" or where.suffix != ".png" or "\0" in finding.file:
-            raise DamagedRunError(f"{file}: line {number} names the file '{finding.file}', expected images/NAME.png")
+        refuse_elsewhere(finding.file, f"{file}: line {number}")
         found.append(finding)
     return found
+
+
+def refuse_elsewhere(name: str, where: str) -> None:
+    """Images of a run lie in its folder of images.
+
+    Args:
+        name: of a file.
+        where: it stands, for the message.
+
+    Raises:
+        DamagedRunError: the name leads elsewhere.
+    """
+    path = PurePosixPath(name)
+    if len(path.parts) != 2 or path.parts[0] != "images" or path.suffix != ".png" or "\0" in name:
+        raise DamagedRunError(f"{where} names the file '{name}', expected images/NAME.png")
 
 
 def image_hash(image: UInt8[Tensor, "C H W"]) -> str:

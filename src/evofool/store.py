@@ -60,6 +60,7 @@ _DIGESTED = {
     "results": ("name", "value"),
     "sessions": ("number", "state", "notes"),
 }
+_COUNTING = ("accounts", "totals", "attempts")
 
 
 class Batch(NamedTuple):
@@ -161,7 +162,8 @@ class Store:
         self._events: list[tuple[str, int, str]] = []
         self._session = 0
         if file is not None:
-            refuse_network(file)
+            if not read_only:
+                refuse_network(file)
             refuse_link(file)
             if not owner and not file.is_file():
                 raise DamagedRunError(f"{file}: is missing; expected the ledger of a run there")
@@ -199,8 +201,19 @@ class Store:
             database.executescript(_SCHEMA)
         elif schema != _expected():
             raise DamagedRunError(f"{self.file}: has other tables than the ledger of a run; restore it from a copy")
+        if self._owner and not new:
+            self._refuse_wrong_counts()
         if self._owner:
             self._give_up_open_attempts()
+
+    def _refuse_wrong_counts(self) -> None:
+        """A budget cannot be kept with accounts that were changed, and the next change would hide it."""
+        try:
+            wrong = [*self._damaged_rows(*_COUNTING), *self._damaged_sums()]
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            wrong = [str(error)]
+        if wrong:
+            raise DamagedRunError(f"{self.file}: {wrong[0]}; restore the run from a copy")
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -349,6 +362,14 @@ class Store:
         else:
             self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
 
+    def release_attempt(self, number: int) -> None:
+        """Take back the charge for a request that was certainly never sent; inside a transaction."""
+        ((rows,),) = self._database.execute("SELECT rows FROM attempts WHERE id = ?", (number,)).fetchall()
+        back = self._loaded(rows, "an attempt")
+        self._add({search: {"issued": -count} for search, count in back.items()})
+        self._add_total(-sum(back.values()), 0)
+        self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
+
     def counts(self) -> dict[str, dict[str, int]]:
         """All accounts, by search."""
         rows = self._read(f"SELECT search, {', '.join(COLUMNS)} FROM accounts ORDER BY search")
@@ -481,16 +502,15 @@ class Store:
         """What is wrong inside: SQLite's own check, every digest, every link, every sum; [] = nothing."""
         try:
             with self._turn, self._errors():
-                return [*self._damaged_rows(), *self._damaged_chains(), *self._damaged_sums()]
+                whole = [f"ledger: {line}" for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
+                return [*whole, *self._damaged_rows(*_DIGESTED), *self._damaged_chains(), *self._damaged_sums()]
         except (ValueError, TypeError, AttributeError, RecursionError, EvofoolError) as error:
             return [f"ledger: {error}"]
 
-    def _damaged_rows(self) -> Iterator[str]:
-        for (line,) in self._read("PRAGMA integrity_check"):
-            if line != "ok":
-                yield f"ledger: {line}"
-        for table, columns in _DIGESTED.items():
-            wrong = self._read(f"SELECT count(*) FROM {table} WHERE digest != digest({', '.join(columns)})")[0][0]
+    def _damaged_rows(self, *tables: str) -> Iterator[str]:
+        for table in tables:
+            columns = ", ".join(_DIGESTED[table])
+            wrong = self._read(f"SELECT count(*) FROM {table} WHERE digest != digest({columns})")[0][0]
             if wrong:
                 yield f"ledger: {wrong} rows of {table} have changed"
 
@@ -513,7 +533,7 @@ class Store:
         lost: dict[str, int] = {}
         for state, rows in self._read("SELECT state, rows FROM attempts"):
             sums = waiting if state == "open" else lost
-            for search, count in json.loads(rows).items() if state != "failed" else ():
+            for search, count in self._loaded(rows, "an attempt").items() if state != "failed" else ():
                 sums[search] = sums.get(search, 0) + count
         for search, count in accounts.items():
             known = count["answered"] + count["failed"] + count["lost"] + waiting.get(search, 0)
@@ -522,22 +542,29 @@ class Store:
         if sum(count["issued"] for count in accounts.values()) != self.total():
             yield "ledger: the accounts do not add up to the total"
 
-    def close(self) -> None:
-        """Write everything through; the owner's session ends in order."""
+    def close(self) -> bool:
+        """Write everything through; the owner's session ends in order, unless answers of it will never come.
+
+        Returns:
+            Whether the file is whole by itself; a program that reads it just now can keep it from that.
+        """
+        busy = 0
         try:
             if self._owner:
                 with self.transaction():
+                    waiting = self._database.execute("SELECT count(*) FROM attempts WHERE state = 'open'").fetchone()[0]
                     self._database.execute(
-                        "UPDATE sessions SET state = 'closed', digest = digest(number, 'closed', notes) "
-                        "WHERE number = ?",
-                        (self._session,),
+                        "UPDATE sessions SET state = ?1, digest = digest(number, ?1, notes) WHERE number = ?2",
+                        ("killed" if waiting else "closed", self._session),
                     )
                 with self._errors():
-                    self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._database.execute("PRAGMA busy_timeout = 5000")
+                    busy = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             else:
                 self.flush()
         finally:
             self._database.close()
+        return not busy
 
     def abandon(self) -> None:
         """Let go of the file as a killed process would."""

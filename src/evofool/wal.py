@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .files import read_whole
+
 _MAGIC = 0x377F0682  # the lowest bit says that words of checksums are big-endian
 _HEADER, _FRAME = 32, 24  # bytes
+_LONGEST = 1 << 30  # bytes; SQLite begins a log anew after some 4 MB
 _RESETS = 1 << 20  # a log is begun anew less often than that
 
 
@@ -36,7 +39,7 @@ def forgotten(log: Path) -> Forgotten:
 
     Frames that an earlier log left in the same file, and one that is cut off by the end of the file, are no damage.
     """
-    content = log.read_bytes() if log.is_file() else b""
+    content = read_whole(log, limit=_LONGEST) if log.is_file() else b""
     if not any(content):
         return Forgotten(0, 0)
     head = np.frombuffer(content[:_HEADER].ljust(_HEADER, b"\0"), ">u4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,14 +14,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ..errors import EvofoolError, UserError
+from ..errors import DamagedRunError, EvofoolError, UserError
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """A signal that ends the program came; `args` are what there is to say."""
+
+    def __init__(self, number: signal.Signals, *words: str):
+        super().__init__(*words)
+        self.number = number
 
 
-STOPPED = {KeyboardInterrupt: ("stopped by Ctrl-C", 130), Terminated: ("stopped by SIGTERM", 143)}
+def printable(text: str) -> str:
+    """Text that may come from other people's files, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class Program(TyperGroup):
@@ -33,24 +40,27 @@ class Program(TyperGroup):
         except EvofoolError as error:
             if os.environ.get("EVOFOOL_DEBUG"):
                 raise
-            typer.echo(f"evofool: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"evofool: {printable(' '.join(str(error).split()))}", err=True)
             raise SystemExit(error.exit_code) from None
         except (KeyboardInterrupt, Terminated) as stop:
-            words, code = STOPPED[type(stop)]
-            typer.echo(f"evofool: {words}{'; ' if stop.args else ''}{' '.join(map(str, stop.args))}", err=True)
-            raise SystemExit(code) from None
+            number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
+            words = "; ".join(["stopped by " + ("Ctrl-C" if number == signal.SIGINT else number.name), *stop.args])
+            typer.echo(f"evofool: {words}", err=True)
+            raise SystemExit(128 + number) from None
         except BrokenPipeError:  # whoever read our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
 
 
-def _stop(_: int, __: Any) -> NoReturn:
-    raise Terminated
+def _stop(number: int, _: Any) -> NoReturn:
+    raise Terminated(signal.Signals(number))
 
 
 def heed_signals() -> None:
-    """Let SIGTERM end the program as Ctrl-C does: in order."""
-    signal.signal(signal.SIGTERM, _stop)
+    """Let SIGTERM, and a terminal that goes away, end the program as Ctrl-C does: in order."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
 
 
 Data = Annotated[
@@ -110,11 +120,15 @@ def count_of_workers(workers: int | None) -> int:
 @contextmanager
 def resumable(path: Path) -> Iterator[None]:
     """Whatever ends this block early, say how to go on."""
-    hint = f"go on with: evofool resume {path}"
+    hint = f"go on with: evofool resume {shlex.quote(str(path))}"
     try:
         yield
-    except (KeyboardInterrupt, Terminated) as stop:
-        raise type(stop)(hint) from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(hint) from None
+    except Terminated as stop:
+        raise Terminated(stop.number, hint) from None
+    except DamagedRunError:
+        raise
     except EvofoolError as error:
         say(f"evofool: the run is saved as far as it came; {hint}")
         raise error

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError, nearest
+from .common import printable
 
 _KINDS = ("operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings", "runs")
 
@@ -77,18 +78,20 @@ def _listed(kind: str) -> list[tuple[str, str]]:
 
 def _runs(folder: Path) -> list[tuple[str, str]]:
     """The runs in a folder, and what has become of each."""
-    from .. import rundir
-
     heads = [folder / "run.json", *sorted(folder.glob("*/run.json"))]
-    return [(str(head.parent), _standing(rundir, head.parent)) for head in heads if head.is_file()]
+    return [(printable(str(head.parent)), printable(_state(head.parent))) for head in heads if head.is_file()]
 
 
-def _standing(rundir: Any, path: Path) -> str:
+def _state(path: Path) -> str:
+    from .. import locks, rundir
     from ..errors import EvofoolError
     from ..store import Store
 
+    running = locks.is_owned(path)
     try:
         kind = rundir.read_run(path)["kind"]
+        if not (path / "ledger.sqlite").is_file() and not rundir.closed(path):
+            return f"{kind}, {'running' if running else 'unfinished: evofool resume'}; nothing asked yet"
         store = Store(path / "ledger.sqlite", read_only=True)
         try:
             issued = sum(count["issued"] for count in store.counts().values())
@@ -97,6 +100,5 @@ def _standing(rundir: Any, path: Path) -> str:
         found = len(rundir.findings(path))
     except EvofoolError as error:
         return f"damaged: {error}"
-    finished = rundir.closed(path) and (path / "report.html").is_file()
-    state = "finished" if finished else "running" if rundir.is_locked(path) else "unfinished: evofool resume"
-    return f"{kind}, {state}; {issued:,} queries, {found} findings"
+    state = "running" if running else "finished" if rundir.finished(path) else "unfinished: evofool resume"
+    return f"{kind}, {state}; {issued:,} queries in all, {found} findings"

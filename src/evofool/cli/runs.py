@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DamagedRunError, UserError
-from .common import Json, Quiet, Run, Workers, count_of_workers, download_meter, resumable, say
+from .common import Json, Quiet, Run, Workers, count_of_workers, download_meter, printable, resumable, say
 
 if TYPE_CHECKING:
     from ..checks import Check
@@ -48,7 +48,7 @@ def resume(
 
     count = count_of_workers(workers)
     study = _study(rundir.read_run(run)["kind"])
-    if rundir.closed(run) and (run / "report.html").is_file():
+    if rundir.finished(run):
         say(f"{run}: has come to its end; nothing is left to do. Its report: {run / 'report.html'}", quiet=quiet)
         return
     with progress("reading", None, quiet=quiet) as meter:
@@ -80,20 +80,24 @@ def verify(
     The queries of this check are counted on an account of its own, apart from the run's. Exit code 4 for damage, 1
     for a finding that does not fool again.
     """
-    from .. import checks, rundir
+    from .. import checks, locks, rundir
     from ..progress import progress
 
+    rundir.read_run(run)
+    locks.refuse_owned(run)
     with progress("checking", None, quiet=quiet):
         damaged = rundir.damage(run)
     for line in damaged:
-        typer.echo(f"damaged: {line}")
+        typer.echo(printable(f"damaged: {line}"))
     if damaged:
         count = len(damaged)
         raise DamagedRunError(f"{run}: {count} fault{'s' * (count != 1)}; restore the run from a copy")
     found = rundir.findings(run)
     if not quiet:
-        state = "all files, the ledger and" if rundir.closed(run) else "not closed in order, so only the ledger and"
-        typer.echo(f"{state} {len(found)} images are as they were written")
+        seen = "all files, the ledger" if rundir.closed(run) else "not closed in order: the ledger, checkpoints"
+        typer.echo(f"{seen} and {len(found)} images are as they were written")
+        if not rundir.finished(run):
+            typer.echo(f"unfinished; go on with: evofool resume {run}")
     if offline or not found:
         return
     with progress("asking again", len(found), quiet=quiet) as meter:
@@ -101,7 +105,7 @@ def verify(
     if not quiet:
         for check in results:
             if not check.same_class:
-                typer.echo(_told(check))
+                typer.echo(printable(_told(check)))
         exact = sum(check.same_scores for check in results)
         fooled = sum(check.same_class for check in results)
         typer.echo(f"{fooled} of {len(results)} findings fool again, {exact} of them with the same scores bit for bit")
@@ -120,7 +124,7 @@ def replay(
     from .. import checks, rundir
 
     path, mark, number = finding.rpartition("#")
-    if not mark or not number.isdigit():
+    if not mark or not (number.isascii() and number.isdigit()):
         raise UserError(f"{finding}: expected RUN#N, the directory of a run and the number of a finding")
     found = {f.number: f for f in rundir.findings(_there(Path(path)))}
     if int(number) not in found:
@@ -130,7 +134,7 @@ def replay(
     if as_json:
         typer.echo(json.dumps(check._asdict() | {"finding": int(number)}))
     else:
-        typer.echo(_told(check))
+        typer.echo(printable(_told(check)))
     if not check.same_class:
         raise SystemExit(1)
 
@@ -180,11 +184,13 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a finished study anew from its study.json."""
-    from .. import rundir
+    from .. import locks, rundir
     from ..progress import progress
     from ..reports.html import write
     from ..studies.operators.results import load
 
+    rundir.files_of(run)  # no links among them
+    locks.refuse_owned(run)
     if not (run / "study.json").is_file():
         unfinished = (run / "run.json").is_file()
         raise UserError(

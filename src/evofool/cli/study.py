@@ -103,7 +103,7 @@ def operators(
     budget: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Most queries of one search (an arm on a classifier for a seed).", show_default=False
+            metavar="N", help="Most queries of one search: an arm on a classifier for a seed.", show_default=False
         ),
     ] = None,
     total_budget: Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import rundir
-from ..errors import UserError, nearest
+from ..errors import DamagedRunError, UserError, nearest
 from ..files import write_bytes
 from ..store import Store
 from ..studies.operators.results import load
@@ -120,7 +120,13 @@ def _found(path: Path) -> tuple[list[rundir.Finding], np.ndarray, list[str]]:
     if not found:
         raise UserError(f"{path}: has no findings yet; expected a run that has come to its end and fooled something")
     names = load(path / "study.json").class_names
-    return found, np.stack([rundir.image_of(path, finding).numpy() for finding in found]), names
+    for finding in found:
+        if not 0 <= finding.label < len(names):
+            raise DamagedRunError(f"{path}: finding {finding.number} has the class {finding.label} of {len(names)}")
+    images = [rundir.image_of(path, finding).numpy() for finding in found]
+    if len({image.shape for image in images}) > 1:
+        raise DamagedRunError(f"{path}: the images of its findings have several sizes; restore the run from a copy")
+    return found, np.stack(images), names
 
 
 def _npz(path: Path, out: Path) -> None:
@@ -141,9 +147,8 @@ def _folder(path: Path, out: Path) -> None:
     found, _, names = _found(path)
     used = {names[finding.label] for finding in found}
     for name in sorted(used):
-        if Path(name).name != name or name == "..":
+        if Path(name).name != name or name in ("", "..") or "\0" in name:
             raise UserError(f"{path}: has a class '{name}', which cannot be the name of a folder; export npz instead")
-        (out / name).mkdir(parents=True, exist_ok=True)
     for finding in found:
         content = (path / finding.file).read_bytes()
         write_bytes(out / names[finding.label] / Path(finding.file).name, content)

@@ -58,11 +58,23 @@ def distance(images: Float[Tensor, "P C H W"], ancestors: Float[Tensor, "P C H W
 
 
 def ask(
-    classifier: Classifier, images: Float[Tensor, "N C H W"], *, account: str = "measured", store: Store | None = None
+    classifier: Classifier,
+    images: Float[Tensor, "N C H W"],
+    *,
+    account: str = "measured",
+    store: Store | None = None,
+    chain: str = "",
+    key: tuple[object, ...] = (),
 ) -> Float[Tensor, "N K"]:
-    """A classifier's scores for images outside a search, on an account of their own."""
-    ledger = Ledger(classifier, searches=[account], store=store)
-    return ledger.ask(images, torch.zeros(len(images), dtype=torch.int64)).scores
+    """A classifier's scores for images outside a search, on an account of their own.
+
+    Args:
+        classifier, images: what is asked about what.
+        account: who pays.
+        store, chain, key: where the answers are kept, and taken from after a kill.
+    """
+    ledger = Ledger(classifier, searches=[account], store=store, chain=chain)
+    return ledger.ask(images, torch.zeros(len(images), dtype=torch.int64), key).scores
 
 
 def judged(
@@ -73,11 +85,13 @@ def judged(
     *,
     account: str = "judged",
     store: Store | None = None,
+    chain: str = "",
+    key: tuple[object, ...] = (),
 ) -> Judged:
     """What an independent classifier says of images that carry labels, beside the target's `predictions`.
 
-    An image without an answer fools nobody.
+    An image without an answer fools nobody. The last four are those of `ask`.
     """
     fools = (predicted != labels) & (predicted < len(judge.info.class_names))
-    reads = predictions(ask(judge, images, account=account, store=store)) == labels
+    reads = predictions(ask(judge, images, account=account, store=store, chain=chain, key=key)) == labels
     return Judged(*(float(share.double().mean()) for share in (fools, reads, fools & reads)))

@@ -258,7 +258,8 @@ def _budget(config: Config, searches: int) -> int | None:
 def forecast(plan: Plan, workers: int, store: Store | None = None) -> float:
     """Seconds that a plan will take, from a trial of one micro-batch on each target.
 
-    The operators, the bookkeeping and the judge are taken as a third of the targets' own time.
+    The operators, the bookkeeping and the judge are taken as a third of the targets' own time. A metered target is not
+    tried, and its time left out.
 
     Args:
         plan: from `plan`.
@@ -269,6 +270,8 @@ def forecast(plan: Plan, workers: int, store: Store | None = None) -> float:
     with one_thread():
         for name in plan.config.classifiers:
             classifier = classifier_of(name)
+            if classifier.info.metered:
+                continue
             rows = plan.dataset.images[: classifier.info.micro_batch].float() / 255
             for _ in range(2):  # the first one warms up
                 started = time.perf_counter()

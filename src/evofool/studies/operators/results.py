@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import DamagedRunError
+from ...files import read_json
+from ...rundir import refuse_elsewhere
 
 FORMAT = "evofool-operator-study/2"
 
@@ -216,10 +218,7 @@ def load(path: Path) -> Results:
     Raises:
         DamagedRunError: the file is missing, is not JSON, or is not of this format.
     """
-    try:
-        raw = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise DamagedRunError(f"{path}: cannot be read as the JSON of a study ({error})") from None
+    raw = read_json(Path(path), limit=1_000_000_000)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
     try:
@@ -227,6 +226,8 @@ def load(path: Path) -> Results:
         raw["judge"] = Target(**raw["judge"]) if raw["judge"] else None
         raw["arms"] = [Arm(**row) for row in raw["arms"]]
         raw["galleries"] = [Gallery(**row) for row in raw["galleries"]]
+        for gallery in raw["galleries"]:
+            refuse_elsewhere(gallery.file, f"{path}: a gallery")
         raw["runs"] = [run_from(row) for row in raw["runs"]]
         return Results(**raw)
     except (KeyError, TypeError) as error:

@@ -43,7 +43,9 @@ def target(spec: str, dataset: Dataset, store: Store | None = None) -> Target:
     if store and name in store.finished():
         return Target(**store.result(name))
     classifier = classifier_of(spec)
-    scores = measure.ask(classifier, dataset.images.float() / 255, account=f"test images/{spec}", store=store)
+    scores = measure.ask(
+        classifier, dataset.images.float() / 255, account=f"test images/{spec}", store=store, chain=name, key=("all",)
+    )
     table = measure.confusion(
         dataset.labels[None].long(), measure.predictions(scores)[None], len(classifier.info.class_names)
     )
@@ -51,7 +53,7 @@ def target(spec: str, dataset: Dataset, store: Store | None = None) -> Target:
     card = dict(getattr(classifier, "card", None) or {})
     found = Target(spec, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card)
     if store:
-        store.finish(name, dataclasses.asdict(found))
+        store.finish(name, dataclasses.asdict(found), let_go=name)
     return found
 
 

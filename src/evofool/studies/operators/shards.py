@@ -70,9 +70,18 @@ class Curves:
         return {"confusion": self.tables[-1].tolist(), "total_fitness": self.totals[-1].tolist()}
 
     def recall(self, events: Sequence[dict[str, Any]]) -> None:
-        """Take over the generations before a checkpoint."""
-        self.tables = [torch.tensor(event["confusion"]) for event in events]
-        self.totals = [torch.tensor(event["total_fitness"], dtype=torch.float64) for event in events]
+        """Take over the generations before a checkpoint.
+
+        Raises:
+            DamagedRunError: they are not what `event` gave.
+        """
+        try:
+            self.tables = [torch.tensor(event["confusion"]) for event in events]
+            self.totals = [torch.tensor(event["total_fitness"], dtype=torch.float64) for event in events]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedRunError(
+                f"an event of the run cannot be read ({error}); restore the run from a copy"
+            ) from None
 
     def of(self, row: int, generations: int) -> dict[str, list[Any]]:
         """The curves of one seed, rounded to what can be told apart; where it ended early, its last values stay."""
@@ -134,12 +143,15 @@ class Done:
             DamagedRunError: it is not what a shard wrote.
         """
         try:
-            return Done(
+            done = Done(
                 runs=[run_from(row) for row in raw["runs"]],
                 gallery=_shown_from_json(Gallery, raw["gallery"]) if raw["gallery"] else None,
                 findings=[_shown_from_json(Finding, shown) for shown in raw["findings"]],
                 seconds=float(raw["seconds"]),
             )
+            if done.gallery:
+                rundir.refuse_elsewhere(done.gallery.about.file, "a result of the run")
+            return done
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedRunError(
                 f"a result of the run cannot be read ({error}); was it written by another version?"
@@ -253,9 +265,15 @@ def _measured(shard: Shard, first: Labelled, last: Progress, curves: Curves, led
         origin = first.genes[row][genomes.ancestor[row]]
         judged = None
         if judge:
-            account = f"judge/{shard.judge}"
             judged = measure.judged(
-                judge, images[row], genomes.label[row], predicted[row], account=account, store=store
+                judge,
+                images[row],
+                genomes.label[row],
+                predicted[row],
+                account=f"judge/{shard.judge}",
+                store=store,
+                chain=ledger.chain,
+                key=("judge", seed) if shard.directory else (),
             )
         runs.append(
             Run(
@@ -296,11 +314,12 @@ def _finding(
             searches=ledger.searches,
             budget=shard.budget,
             store=ledger.store,
-            chain=f"{shard.name}, confirmed" if shard.directory else "",
+            chain=ledger.chain,
         )
         payer = torch.full((shard.confirm,), row)
         copies = images[best : best + 1].expand(shard.confirm, -1, -1, -1)
-        answers = again.ask(copies, payer, fresh=True)
+        key = ("confirm", shard.seeds[row]) if shard.directory else ()
+        answers = again.ask(copies, payer, key, fresh=True)
         if not bool((measure.predictions(answers.scores) == prediction).all()):
             return None
     pixels = (images[best] * 255).round().byte()
