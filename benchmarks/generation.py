@@ -63,19 +63,18 @@ def show(rows: list[dict[str, Any]]) -> None:
         "One generation, and the forward pass of the images it asks about, in milliseconds; their ratio is the median"
     )
     print("of pairs (95% interval); the processor ratio leaves out the time in which other programs had the processor.")
-    print("Every image is sent, but in the last column: there repeats are answered from the cache, as in a study.")
+    print("With the cache repeats are not sent, as in a study; the verdict is on that.")
     report.table(
-        ["scenario", "forward", "generation", "ratio", "median", "upper end", "processor ratio", "with the cache"],
+        ["scenario", "forward", "generation", "every image sent", "processor ratio", "with the cache", "median"],
         [
             [
                 row["scenario"],
                 f"{row['floor']:.1f}",
                 f"{row['generation']:.1f}",
                 str(row["ratio"]),
-                report.verdict(row["ratio"].median <= LIMIT),
-                report.verdict(row["ratio"].high <= LIMIT),
                 str(row["processor ratio"]),
                 str(row["cached ratio"]),
+                report.verdict(row["cached ratio"].median <= LIMIT),
             ]
             for row in rows
         ],
@@ -97,12 +96,14 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def bars(rows: list[dict[str, Any]]) -> list[report.Bar]:
-    """Each scenario's ratio, by its median and by the upper end of its interval."""
+    """Each scenario's ratios, by their median and by the upper end of their interval."""
     limit = f"at most {LIMIT} times the forward pass"
+    ways = {"as a study runs it": "cached ratio", "every image sent": "ratio"}
     return [
-        report.Bar(f"{row['scenario']}, {which}", f"{figure:.2f}", limit, figure <= LIMIT)
+        report.Bar(f"{row['scenario']}, {way}, {which}", f"{figure:.2f}", limit, figure <= LIMIT)
         for row in rows
-        for which, figure in (("median", row["ratio"].median), ("upper end of the interval", row["ratio"].high))
+        for way, key in ways.items()
+        for which, figure in (("median", row[key].median), ("upper end of the interval", row[key].high))
     ]
 
 

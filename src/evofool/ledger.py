@@ -58,7 +58,12 @@ def hashes(images: Float[Tensor, "N C H W"]) -> list[bytes]:
     levels = (images * 255).round_().to(torch.uint8)
     back = levels.float().div_(255)
     rows = levels.flatten(1).contiguous().numpy()
-    names = [hashlib.blake2b(row.data, digest_size=16, person=b"levels").digest() for row in rows]
+    begun = hashlib.blake2b(digest_size=16, person=b"levels")
+    names = []
+    for row in rows:
+        digest = begun.copy()  # which takes less than to begin anew
+        digest.update(row)
+        names.append(digest.digest())
     if not torch.equal(back, images):
         floats = images.flatten(1).contiguous().numpy()
         for i in (back != images).flatten(1).any(1).nonzero().flatten().tolist():
@@ -227,7 +232,8 @@ class Ledger:
         with self.store.transaction():
             sent = self._affordable(batch.payer[[i for request in requests for i in request.rows]])
             for request in requests:
-                request.sent, sent = sent[: len(request.rows)], sent[len(request.rows) :]
+                reached, sent = sent[: len(request.rows)], sent[len(request.rows) :]
+                request.keep(reached)
                 request.attempt = self._open(batch, request)
 
     def _affordable(self, payer: np.ndarray) -> np.ndarray:
@@ -321,18 +327,12 @@ class Ledger:
                 pause = min(LONGEST_WAIT, 0.5 * 2**number) if error.retry_after is None else error.retry_after
                 self._sleep(pause)
                 with self.store.transaction():
-                    request.sent = request.sent & self._reach(batch, request)
+                    request.keep(self._affordable(batch.payer[request.going]))
                     request.attempt = self._open(batch, request)
         usable = np.isfinite(answer.max(1))  # NaN somewhere, or no finite score to choose, is no answer
         batch.scores[request.going] = np.where(usable[:, None], answer, np.nan)
         batch.status[request.going] = np.where(usable, _ANSWERED, _FAILED)
         return padded
-
-    def _reach(self, batch: _Asked, request: _Request) -> np.ndarray:
-        """Which rows of a request can be charged once more."""
-        reached = np.zeros(len(request.rows), dtype=bool)
-        reached[request.sent] = self._affordable(batch.payer[request.going])
-        return reached
 
     def _taken(self, batch: _Asked, request: _Request) -> bool:
         """Take the answers of a request that was answered before this process was born, if it was."""
@@ -432,7 +432,7 @@ class _Request:
 
     Attributes:
         rows: of the batch.
-        sent: which of them the budget reached.
+        going: those of them that are sent.
         attempt: what it is charged under.
     """
 
@@ -440,13 +440,13 @@ class _Request:
         self.key = key
         self.name = ".".join(map(str, (*key, part)))
         self.rows = rows
-        self.sent = np.ones(len(rows), dtype=bool)
+        self.going = rows
         self.attempt = 0
 
-    @property
-    def going(self) -> list[int]:
-        """Rows of the batch that are sent."""
-        return [row for row, sent in zip(self.rows, self.sent.tolist(), strict=True) if sent]
+    def keep(self, reached: np.ndarray) -> None:
+        """Send only those that are still to be sent and that the budget reaches."""
+        if not reached.all():
+            self.going = [row for row, sent in zip(self.going, reached.tolist(), strict=True) if sent]
 
 
 @contextlib.contextmanager
