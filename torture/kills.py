@@ -326,11 +326,11 @@ def events_of(path: Path) -> dict[str, list[Any]]:
         store.abandon()
 
 
-def accounts_of(path: Path) -> dict[str, dict[str, int]]:
+def accounts_of(path: Path, *, read_only: bool = False) -> dict[str, dict[str, int]]:
     """The accounts of the searches of a study; what is measured around them is asked anew after a kill."""
     from evofool.store import Store
 
-    store = Store(path / "ledger.sqlite")
+    store = Store(path / "ledger.sqlite", read_only=read_only)
     try:
         return {name: count for name, count in store.counts().items() if name.count("/") == 2}
     finally:

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sqlite3
 import sys
 import time
@@ -39,6 +40,7 @@ SECTIONS = {
 def main() -> int:
     """Run the chosen sections and print them as they end."""
     options = _options()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
     results: dict[str, Any] = {}
     missed = 0
     for name in options.only:

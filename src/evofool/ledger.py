@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +15,7 @@ import torch
 
 from .contracts import Answers, Classifier, Criterion, Status
 from .errors import ClassifierError, DamagedRunError, TargetError
+from .interrupts import undisturbed
 from .shapes import Bool, Float, Int, Tensor
 from .store import Batch, Store
 
@@ -176,7 +174,7 @@ class Ledger:
         waiting = [r for r in requests if not (keep and self._taken(batch, r))]
         repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
         for together in self._together(waiting):
-            with _undisturbed() if self._durable else contextlib.nullcontext():
+            with undisturbed() if self._durable else contextlib.nullcontext():
                 self._reserve(batch, together)
                 self._send_all(batch, together, copies, repeated if waiting[0] in together else {}, keep=keep)
         self.batches += len(requests) if keep else 0
@@ -447,41 +445,6 @@ class _Request:
         """Send only those that are still to be sent and that the budget reaches."""
         if not reached.all():
             self.going = [row for row, sent in zip(self.going, reached.tolist(), strict=True) if sent]
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is done, so that paid answers are stored; a second one does not wait."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
-        elif handler == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        if len(arrived) > 1:
-            hand_on(number, frame)
-
-    for number, handler in before.items():
-        if handler is not None:  # else it was not set by Python
-            signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
-        if arrived:
-            hand_on(arrived[0], None)
 
 
 def _starts(wanted: Sequence[Any], size: int) -> range:
