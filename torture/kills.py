@@ -436,11 +436,23 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
 
 
 def not_study_prefix(events: dict[str, list[Any]], twin: dict[str, list[Any]]) -> list[str]:
-    """Which chains did something that the study without a budget did not do at that moment."""
-    # What a search did in the generation in which its budget ended is no step of its trajectory.
-    if max(map(len, events.values()), default=0) < 3:
-        return ["the budget left nothing to compare"]
-    return [chain for chain, happened in events.items() if happened[:-1] != twin[chain][: len(happened) - 1]]
+    """Which searches did something that they did not do at that moment in the study without a budget.
+
+    A search that its budget has ended stays as it was, while others in its shard go on.
+    """
+    wrong, most = [], 0
+    for chain, happened in events.items():
+        for row in range(len(happened[0]["total_fitness"]) if happened else 0):
+            steps, whole = ([_step(event, row) for event in run] for run in (happened, twin[chain]))
+            same = next((g for g, step in enumerate(steps) if step != whole[g]), len(steps))
+            most = max(most, same)
+            if same == 0 or any(step != steps[same - 1] for step in steps[same:]):
+                wrong.append(f"{chain}, seed {row}")
+    return wrong if most > 1 else [*wrong, "the budget left nothing to compare"]
+
+
+def _step(event: Any, row: int) -> tuple[Any, Any]:
+    return event["confusion"][row], event["total_fitness"][row]
 
 
 def run(*, short: bool, seed: int = 0, study: bool = True) -> Outcome:
