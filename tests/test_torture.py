@@ -32,7 +32,7 @@ def test_a_classifier_that_counts_for_itself_never_sees_more_than_was_charged():
     held("counting")
 
 
-@pytest.mark.parametrize("section", ["cuts", "flips", "faults", "locks"])
+@pytest.mark.parametrize("section", ["cuts", "flips", "faults", "locks", "same", "long"])
 def test_what_befalls_a_run(section):
     held(section)
 
