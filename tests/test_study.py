@@ -222,3 +222,13 @@ def test_confirmations_are_not_asked_again_after_a_kill(tmp_path, monkeypatch) -
     assert resumed.findings == straight.findings
     assert resumed.results.queries() == straight.results.queries() == 150
     assert dataclasses.replace(resumed.results, ledger={}) == dataclasses.replace(straight.results, ledger={})
+
+
+def test_an_untouched_image_that_is_misread_is_no_finding() -> None:
+    """Selection alone gathers the images that the classifier gets wrong by itself; nothing there has evolved."""
+    still = {**SMALL.settings, "p_crossover": ("0",), "p_mutation": ("0",)}
+    config = dataclasses.replace(SMALL, names=("TS_SPC_IM",), parts=("scenarios",), judge="", settings=still)
+    done = run.execute(planning.plan(config), workers=1)
+    misread = sum(sum(row) - row[i] for table in done.results.runs for i, row in enumerate(table.confusion))
+    assert misread > 0, "no image was misread"
+    assert done.findings == []

@@ -30,13 +30,8 @@ from .shapes import Tensor, UInt8
 from .store import Store
 
 FORMAT = "evofool-run/1"
-_APART = {
-    "manifest.json",
-    "lock",
-    "workers",
-    "checks.sqlite",
-    "checks.lock",
-}  # not in the manifest, with all that SQLite keeps beside
+# Not in the manifest, and neither is what SQLite keeps beside its files.
+_APART = {"manifest.json", "manifest.previous.json", "lock", "workers", "checks.sqlite", "checks.lock"}
 
 
 @dataclass(frozen=True)
@@ -252,14 +247,7 @@ def files_of(path: Path) -> list[str]:
         inside = Path(folder).relative_to(path)
         names += [(inside / name).as_posix() for name in files]
     beside = tuple(f"{name}-" for name in ("ledger.sqlite", "checks.sqlite"))
-    return sorted(
-        name
-        for name in names
-        if name not in _APART
-        and name != "manifest.previous.json"
-        and not name.startswith(beside)
-        and ".tmp-" not in name
-    )
+    return sorted(name for name in names if name not in _APART and not name.startswith(beside) and ".tmp-" not in name)
 
 
 def write_manifest(path: Path) -> None:

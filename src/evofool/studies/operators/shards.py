@@ -288,7 +288,8 @@ def _measured(shard: Shard, first: Labelled, last: Progress, curves: Curves, led
                 ended=None if bool(last.running[row]) else max(0, int(last.state.told[row]) - 1),
             )
         )
-        finding = _finding(shard, row, images[row], genomes.label[row], scores[row], runs[-1], ledger)
+        evolved = (images[row] != origin).flatten(1).any(1)
+        finding = _finding(shard, row, images[row], evolved, genomes.label[row], scores[row], runs[-1], ledger)
         found += [finding] if finding else []
     shown = _gallery(shard, first, genomes, images, scores, info) if shard.gallery else None
     accounts = {**ledger.store.counts(), **store.counts()}
@@ -297,13 +298,23 @@ def _measured(shard: Shard, first: Labelled, last: Progress, curves: Curves, led
 
 
 def _finding(
-    shard: Shard, row: int, images: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor, run: Run, ledger: Ledger
+    shard: Shard,
+    row: int,
+    images: torch.Tensor,
+    evolved: torch.Tensor,
+    labels: torch.Tensor,
+    scores: torch.Tensor,
+    run: Run,
+    ledger: Ledger,
 ) -> Shown | None:
-    """The misclassified member of the last generation of which the classifier is surest, if it is so again."""
+    """The misclassified member of the last generation of which the classifier is surest, if it is so again.
+
+    An image that is still as it was in the data is none, whatever the classifier says of it.
+    """
     info = ledger.classifier.info
     confidence = objectives.probabilities(scores, info)
     predicted = measure.predictions(scores)
-    fools = (predicted != labels) & (predicted < len(info.class_names))
+    fools = (predicted != labels) & (predicted < len(info.class_names)) & evolved
     if not bool(fools.any()):
         return None
     best = int(confidence.amax(1).nan_to_num(0.0).masked_fill(~fools, -1.0).argmax())
