@@ -289,7 +289,7 @@ def study_command(path: Path, number: int, *, generations: int, budget: int | No
     """A small study; some with one process, some with two."""
     arms = ("1,5", "8,11", "2,12")[number % 3]
     words = [*EVOFOOL, "study", "operators", "--data", "digits", "--seeds", "2", "-o", str(path), "--quiet"]
-    words += ["--set", "population=60", "--set", f"generations={generations}", "--workers", str(1 + number % 2)]
+    words += ["--set", "population=300", "--set", f"generations={generations}", "--workers", str(1 + number % 2)]
     words += ["--scenarios", scenario_names(arms)]
     return words if budget is None else [*words, "--budget", str(budget)]
 
@@ -337,6 +337,31 @@ def accounts_of(path: Path, *, read_only: bool = False) -> dict[str, dict[str, i
         store.abandon()
 
 
+def charged(path: Path) -> int:
+    """How many queries the searches of a study have been charged so far."""
+    try:
+        return sum(count["issued"] for count in accounts_of(path, read_only=True).values())
+    except (OSError, EvofoolError):
+        return 0  # no ledger yet
+
+
+def await_moment(process: subprocess.Popen[str], path: Path, queries: int, took: float, draw: random.Random) -> bool:
+    """Wait for the moment of a kill; whether the process is still there then.
+
+    One kill in five comes at a random time, the others after a random number of the queries that are still to come.
+    """
+    if draw.random() < 0.2:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.2, 0.75) * took)
+        return process.poll() is None
+    now = charged(path)
+    target = now + draw.uniform(0.05, 0.5) * (queries - now)
+    while process.poll() is None and charged(path) < target:
+        time.sleep(0.005)
+    time.sleep(draw.uniform(0, 0.05))
+    return process.poll() is None
+
+
 def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *, generations: int) -> Outcome:
     """Kill operator studies and resume them, as a user would."""
     outcome = Outcome()
@@ -352,6 +377,7 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
     no_prefix: list[str] = []
     miscounted: list[str] = []
     missed = 0
+    evolving = 0
     each = max(1, wanted // least_runs)
     while landed < wanted or runs < least_runs:
         kind = runs % 3
@@ -373,16 +399,16 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
                 command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
             )
             if hit < each:
-                try:
-                    process.wait(draw.uniform(0.2, 0.75) * took)
-                    missed += 1
-                except subprocess.TimeoutExpired:
+                due = await_moment(process, path, sum(count["issued"] for count in twin_accounts.values()), took, draw)
+                if due:
                     begun = (path / "run.json").is_file()
                     (os.kill if draw.random() < 0.5 else os.killpg)(process.pid, signal.SIGKILL)
                     process.communicate()
                     hit += 1
                     mid += begun
+                    evolving += 0 < charged(path) < sum(count["issued"] for count in twin_accounts.values())
                     continue
+                missed += 1
             _, words = process.communicate(timeout=600)
             if process.returncode == 0:
                 break
@@ -418,6 +444,7 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
     outcome.figures = {
         "kills": landed,
         "kills after run.json was there": mid,
+        "kills while images evolved": evolving,
         "kills that came too late": missed,
         "runs": runs,
         "runs with binding budgets": binding,
@@ -425,6 +452,8 @@ def run_study(where: Path, wanted: int, least_runs: int, draw: random.Random, *,
         "queries lost": lost,
     }
     outcome.at_least("study: kills that landed in mid-run", mid, max(1, int(0.6 * wanted)))
+    outcome.at_least("study: kills while images evolved", evolving, max(1, int(0.5 * wanted)))
+    outcome.at_least("study: queries lost to them", lost, 1)
     outcome.at_least("study: runs", runs, least_runs)
     outcome.none("study: states that could not be read", unreadable, landed)
     outcome.none("study, slack budgets: runs that ended otherwise", different, runs - binding)
@@ -463,7 +492,7 @@ def run(*, short: bool, seed: int = 0, study: bool = True) -> Outcome:
         where = Path(folder)
         outcome = run_searcher(where, 12 if short else 200, 4 if short else 24, draw, short=short)
         if study:
-            other = run_study(where, 3 if short else 60, 1 if short else 8, draw, generations=4)
+            other = run_study(where, 3 if short else 60, 1 if short else 8, draw, generations=12)
             outcome.bars += other.bars
             outcome.figures["study"] = other.figures
             outcome.notes += other.notes
