@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from evofool import ledger as module
 from evofool.classifiers.fake import Constant, Counting, Failing, Silent
 from evofool.contracts import Status
-from evofool.errors import ClassifierError, DamagedRunError, TargetError
+from evofool.errors import ClassifierError, DamagedRunError, OutOfMemoryError, TargetError
 from evofool.ledger import Ledger, hashes
 from evofool.store import Store
 from fakes import linear, same, stream
@@ -272,14 +273,16 @@ def test_rows_are_charged_before_they_are_sent():
     ledger = Ledger(failing, searches=2)
     with pytest.raises(TargetError) as caught:
         ledger.ask(images(10), payers(*[0] * 6, *[1] * 4), key=(3, 1))
-    assert ledger.counts.issued.tolist() == [6, 4]
-    assert ledger.counts.answered.tolist() == [0, 0] and failing.calls == 2
+    # Of three calls the first was answered, the second failed, the third was never sent and is not charged.
+    assert ledger.counts.issued.tolist() == [6, 2]
+    assert ledger.counts.answered.tolist() == [4, 0] and ledger.counts.failed.tolist() == [2, 2]
+    assert failing.calls == 2 and ledger.store.damage() == []
     assert str(caught.value) == "failing linear failed to answer (batch 3, 1): call 2 fails on purpose"
     assert (caught.value.retry_after, caught.value.fatal, caught.value.exit_code) == (3.0, True, 3)
 
 
 def test_a_failed_call_spends_budget():
-    ledger = Ledger(Failing(linear(), calls=[1]), searches=1, budget=3)
+    ledger = Ledger(Failing(linear(), calls=[1], fatal=True), searches=1, budget=3)
     with pytest.raises(TargetError, match=r"^failing linear failed to answer: call 1"):
         ledger.ask(images(2), payers(0, 0))
     assert ledger.ask(images(2), payers(0, 0)).status.tolist() == [ANSWERED, UNSENT]
@@ -594,14 +597,51 @@ def test_it_waits_as_long_as_the_target_asks(wanted, waited):
     assert waits == [waited, waited]
 
 
-@pytest.mark.parametrize(("tries", "calls"), [(None, 4), (1, 1), (2, 2)])
-def test_a_request_that_fails_every_time_is_an_error(tries, calls):
-    ledger, failing, _, waits = retrying(range(1, 99), tries=tries)
-    with pytest.raises(TargetError, match=f"call {calls} fails on purpose"):
-        ledger.ask(images(5), payers(*[0] * 5))
-    assert failing.calls == calls and len(waits) == calls - 1
-    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [5 * calls]
+@pytest.mark.parametrize("tries", [None, 1, 2])
+def test_after_five_failures_in_a_row_the_target_is_given_up(tries):
+    ledger, failing, _, waits = retrying(range(1, 99), tries=tries, micro_batch=1)
+    with pytest.raises(TargetError, match="5 failures in a row, the last one: call 5 fails on purpose") as caught:
+        ledger.ask(images(9), payers(*[0] * 9))
+    assert caught.value.fatal and failing.calls == 5
+    assert len(waits) == {None: 4, 1: 0, 2: 2}[tries]
+    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [5]
     assert ledger.store.damage() == []
+
+
+def test_an_answer_between_failures_is_a_new_start():
+    """Eight failures of ten calls, but never five in a row."""
+    ledger, failing, _, _ = retrying([1, 2, 3, 4, 6, 7, 8, 9], micro_batch=1)
+    assert ledger.ask(images(2), payers(0, 0)).status.tolist() == [ANSWERED] * 2
+    assert failing.calls == 10 and tally(ledger)["failed"] == [8] and tally(ledger)["answered"] == [2]
+
+
+@pytest.mark.parametrize("error", [{"again": False}, {}])
+def test_a_request_that_is_not_to_be_sent_again_leaves_its_images_without_an_answer(error):
+    ledger, failing, _, waits = retrying([1] if error else [1, 2], micro_batch=2, tries=2, **error)
+    answers = ledger.ask(images(4), payers(*[0] * 4))
+    assert answers.status.tolist() == [FAILED, FAILED, ANSWERED, ANSWERED]
+    assert bool(answers.scores[:2].isnan().all()) and torch.equal(answers.scores[2:], linear()(images(4)[2:]))
+    assert failing.calls == (2 if error else 3) and len(waits) == (0 if error else 1)
+    assert tally(ledger)["answered"] == [2] and tally(ledger)["failed"] == [2 if error else 4]
+
+
+def test_nobody_waits_longer_than_an_hour():
+    ledger, failing, _, waits = retrying([1], retry_after=3601.0)
+    with pytest.raises(TargetError, match="asks to wait 3,601 s: resume then"):
+        ledger.ask(images(1), payers(0))
+    assert failing.calls == 1 and waits == []
+
+
+def test_ctrl_c_ends_a_wait():
+    """The target asks to wait for a minute; a signal comes after a moment."""
+    failing = Failing(metered(linear()), [1], retry_after=60.0)
+    ledger = Ledger(failing, searches=1)
+    held: list[int] = []
+    threading.Timer(0.2, lambda: held.append(2)).start()
+    started = time.monotonic()
+    with pytest.raises(TargetError, match="not sent again, because the run is stopped"):
+        ledger._delivery._wait(0, TargetError("busy", retry_after=60.0), held)
+    assert 0.1 < time.monotonic() - started < 5
 
 
 def test_a_fatal_failure_is_not_tried_again():
@@ -611,11 +651,99 @@ def test_a_fatal_failure_is_not_tried_again():
     assert failing.calls == 1 and waits == [] and tally(ledger)["failed"] == [5]
 
 
-def test_a_local_classifier_is_not_tried_again():
+def test_a_local_classifier_is_not_waited_for():
     failing = Failing(linear(), [1])
-    with pytest.raises(TargetError):
-        Ledger(failing, searches=1, sleep=lambda wait: pytest.fail("it waited")).ask(images(1), payers(0))
-    assert failing.calls == 1
+    ledger = Ledger(failing, searches=1, sleep=lambda wait: pytest.fail("it waited"))
+    assert ledger.ask(images(1), payers(0)).status.tolist() == [FAILED]
+    assert failing.calls == 1 and tally(ledger)["issued"] == tally(ledger)["failed"] == [1]
+
+
+class Hating:
+    """A local classifier that raises when one of some images is among those of a call."""
+
+    def __init__(self, hated, micro_batch=8, error=TargetError):
+        self.inner, self.hated, self.error, self.sizes = linear(micro_batch=micro_batch), hated, error, []
+        self.info = self.inner.info
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if any(torch.equal(image, bad) for image in batch for bad in self.hated):
+            raise self.error("no")
+        return self.inner(batch)
+
+
+@pytest.mark.parametrize("bad", [[0], [7], [8], [20], [3, 4], [0, 9, 20]])
+@pytest.mark.parametrize("durable", [False, True])
+def test_the_image_that_a_local_model_fails_at_is_found_and_the_others_are_answered(tmp_path, bad, durable):
+    batch = images(21)
+    hating = Hating([batch[i] for i in bad])
+    ledger = stored(tmp_path, hating) if durable else Ledger(hating, searches=2)
+    answers = ledger.ask(batch, payers(*[0] * 10, *[1] * 11), (0,))
+    expected = [FAILED if i in bad else ANSWERED for i in range(21)]
+    assert answers.status.tolist() == expected
+    good = [i for i in range(21) if i not in bad]
+    assert torch.equal(answers.scores[good], linear()(batch[good])) and bool(answers.scores[bad].isnan().all())
+    assert set(hating.sizes) == {8}, "a call had another size, which may round otherwise"
+    counts = tally(ledger)
+    assert sum(counts["answered"]) == 21 - len(bad)
+    issued, failed = sum(counts["issued"]), sum(counts["failed"])
+    assert issued == sum(counts["answered"]) + failed and failed > len(bad), "the calls that failed were not charged"
+    assert ledger.store.damage() == []
+    if durable:
+        ledger.store.close()
+        counting = Counting(linear(micro_batch=8))
+        again = stored(tmp_path, counting)
+        assert same(again.ask(batch, payers(*[0] * 10, *[1] * 11), (0,)), answers) and counting.calls == 0
+
+
+def test_a_search_for_the_bad_image_ends_with_the_budget():
+    """4 rows are charged and fail, 2 halves fail: 4 + 2 + 1 of a budget of 7; what is left is unsent, not failed."""
+    batch = images(4)
+    ledger = Ledger(Hating([batch[0]], micro_batch=4), searches=1, budget=7)
+    assert ledger.ask(batch, payers(*[0] * 4)).status.tolist() == [FAILED, UNSENT, UNSENT, UNSENT]
+    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [7]
+
+
+def test_a_local_model_that_fails_at_every_image_is_given_up():
+    hating = Hating(images(64), micro_batch=32)
+    ledger = Ledger(hating, searches=1)
+    with pytest.raises(TargetError, match="5 failures in a row, the last one: no") as caught:
+        ledger.ask(images(64), payers(*[0] * 64))
+    assert caught.value.exit_code == 3 and len(hating.sizes) < 25
+    assert ledger.store.damage() == []
+
+
+class Small:
+    """A classifier with memory for so many rows."""
+
+    def __init__(self, room, micro_batch=8):
+        self.inner, self.room, self.sizes = linear(micro_batch=micro_batch), room, []
+        self.info = self.inner.info
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.room:
+            raise OutOfMemoryError("no memory")
+        return self.inner(batch)
+
+
+def test_out_of_memory_halves_the_calls_and_is_noted(tmp_path):
+    small = Small(3)
+    ledger = stored(tmp_path, small)
+    answers = ledger.ask(images(20), payers(*[0] * 20), (0,))
+    assert torch.equal(answers.scores, linear()(images(20)))
+    assert small.sizes == [8, 4, *[2] * 10] and ledger.counts.padded == 0
+    ledger.ask(images(25)[20:], payers(*[0] * 5), (1,))
+    assert small.sizes[12:] == [2, 2, 2] and ledger.counts.padded == 1
+    assert ledger.store.sessions()[-1][1] == (
+        "linear: out of memory, so 4 rows in a call; linear: out of memory, so 2 rows in a call"
+    )
+    assert tally(ledger)["issued"] == [37, 0] and tally(ledger)["failed"] == [12, 0] and ledger.store.damage() == []
+
+
+def test_no_memory_for_a_single_image_is_an_error():
+    with pytest.raises(TargetError, match="not memory enough for a single image"):
+        Ledger(Small(0), searches=1).ask(images(5), payers(*[0] * 5))
 
 
 def test_a_budget_that_ends_between_two_tries_leaves_the_last_rows_unsent():

@@ -393,7 +393,7 @@ def test_what_was_not_answered_is_no_success_and_has_no_fitness_whatever_the_par
 
 
 def test_a_call_that_fails_is_an_error_of_the_target_and_stays_charged():
-    ledger = Ledger(Failing(linear(), calls=[6]), searches=3, cache=False)
+    ledger = Ledger(Failing(linear(), calls=[6], fatal=True), searches=3, cache=False)
     with pytest.raises(TargetError, match=r"failing linear failed to answer \(batch 1\): call 6"):
         go(problem(), 3, ledger=ledger)
-    assert ledger.counts.issued.tolist() == [19] * 3
+    assert ledger.counts.issued.tolist() == [17, 10, 10]  # 7 rows of the first search were sent, then nothing more

@@ -8,6 +8,12 @@ Start with `evofool --help`, or in Python with the rooms:
     data         what it is asked about
     search       the one loop
     studies      whole experiments with their reports
+
+`evofool.load_classifier("onnx:net.onnx")` takes any classifier, see there.
 """
+
+from .classifiers import load_classifier
+
+__all__ = ["load_classifier"]
 
 __version__ = "0.1.0.dev0"

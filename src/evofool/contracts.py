@@ -40,6 +40,9 @@ class ClassifierInfo:
         metered: it costs something outside this machine; never padded.
         background: gray level of an empty canvas in its training data, in [0, 1].
         accuracy: share of its own test images that it got right, if known.
+        device, dtype: where and in which numbers it computes.
+        preparation: in words, what happens to images inside ("resized to 224 x 224 (bilinear), normalised").
+        cost: of one query, in any currency, if known.
     """
 
     name: str
@@ -53,6 +56,10 @@ class ClassifierInfo:
     metered: bool = False
     background: float = 0.0
     accuracy: float | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    preparation: str = ""
+    cost: float | None = None
 
 
 @runtime_checkable

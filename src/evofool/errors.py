@@ -6,6 +6,7 @@
     │   ├── ClassifierError        a classifier cannot be loaded, or does not fit the data
     │   └── SpecError              an unknown key, operator or value in a configuration
     ├── TargetError (3)            the classifier failed to answer
+    │   └── OutOfMemoryError       there was not memory enough for so many images at once
     └── DamagedRunError (4)        a run directory is not what was written
 
 A message is one line: what was found, what was expected, what to do next.
@@ -47,15 +48,21 @@ class TargetError(EvofoolError):
     Args:
         message: one line for the user.
         retry_after: seconds that the target asked us to wait, if it did.
-        fatal: trying again cannot help.
+        fatal: nothing more is to be asked: it would not be answered either.
+        again: whether the same request may be sent again; else its images have no answer.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, retry_after: float | None = None, fatal: bool = False):
+    def __init__(self, message: str, *, retry_after: float | None = None, fatal: bool = False, again: bool = True):
         super().__init__(message)
         self.retry_after = retry_after
         self.fatal = fatal
+        self.again = again and not fatal
+
+
+class OutOfMemoryError(TargetError):
+    """There was not memory enough for so many images at once."""
 
 
 class DamagedRunError(EvofoolError):

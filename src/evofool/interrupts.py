@@ -10,10 +10,13 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is done, so that paid answers are stored; a second one does not wait."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def undisturbed(wanted: bool = True) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM wait until the block is done, so that paid answers are stored; a second one does not wait.
+
+    What is yielded fills up with the signals that wait, for work that can end early. Without `wanted` nothing waits.
+    """
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield []
         return
     arrived: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -35,7 +38,7 @@ def undisturbed() -> Iterator[None]:
         if handler is not None:  # else it was not set by Python
             signal.signal(number, hold)
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             if handler is not None:

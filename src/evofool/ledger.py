@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from .contracts import Answers, Classifier, Criterion, Status
+from .delivery import Delivered, Delivery
 from .errors import ClassifierError, DamagedRunError, TargetError
 from .interrupts import undisturbed
 from .shapes import Bool, Float, Int, Tensor
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
     from .metered import MeteredModule
 
 REMEMBERED = 100_000  # answers of one search that stay in the cache
-TRIES = 4  # of a request to a metered classifier, when its failures are not fatal
 LOCAL_CALLS = 20  # of a local classifier in one request: what a kill can lose
-LONGEST_WAIT = 60.0  # seconds between two tries, where the target does not say how long
 
 _ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
 
@@ -78,8 +75,8 @@ class Ledger:
     has asked about before is answered from the cache, which holds the last 100,000 answers of each search.
 
     A local classifier gets requests of 20 padded calls of `info.micro_batch` rows. A metered one gets requests of that
-    size, unpadded, `info.concurrency` of them at a time; one that fails is charged and sent again, as
-    far as the budget reaches, unless its error is fatal.
+    size, unpadded, `info.concurrency` of them at a time. What becomes of a request that fails stands in `Delivery`;
+    whatever is sent again is charged again, as far as the budget reaches.
 
     Args:
         classifier: what is asked.
@@ -89,8 +86,8 @@ class Ledger:
         cache: answer a repeated image from the cache; without it, it is sent again.
         store: where the books are kept; None = in memory.
         chain: the name under which batches are stored one after another.
-        tries: how often a request is sent; None = 1 to a local classifier, 4 to a metered one.
-        sleep: waits between two tries.
+        tries: how often a request to a metered classifier is sent; None = 5.
+        sleep: waits between two tries; None = a wait that Ctrl-C ends.
     """
 
     def __init__(
@@ -104,7 +101,7 @@ class Ledger:
         store: Store | None = None,
         chain: str = "",
         tries: int | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ):
         for name, limit in (("budget", budget), ("total", total)):
             if limit is not None and limit < 1:
@@ -119,8 +116,7 @@ class Ledger:
         self.store.open_accounts(self.searches)
         self._durable = store is not None
         self._cache: list[dict[bytes, bytes]] | None = [{} for _ in self.searches] if cache else None
-        self._tries = tries or (TRIES if classifier.info.metered else 1)
-        self._sleep = sleep
+        self._delivery = Delivery(classifier, tries=tries, sleep=sleep, on_smaller=self._note_smaller)
 
     @property
     def counts(self) -> Counts:
@@ -174,9 +170,10 @@ class Ledger:
         waiting = [r for r in requests if not (keep and self._taken(batch, r))]
         repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
         for together in self._together(waiting):
-            with undisturbed() if self._durable else contextlib.nullcontext():
+            with undisturbed(self._durable) as held:
                 self._reserve(batch, together)
-                self._send_all(batch, together, copies, repeated if waiting[0] in together else {}, keep=keep)
+                first_repeats = repeated if waiting[0] in together else {}
+                self._send_all(batch, together, copies, first_repeats, held, keep=keep)
         self.batches += len(requests) if keep else 0
         for i, first in copies:
             batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
@@ -232,6 +229,7 @@ class Ledger:
             for request in requests:
                 reached, sent = sent[: len(request.rows)], sent[len(request.rows) :]
                 request.keep(reached)
+                request.charged = request.going
                 request.attempt = self._open(batch, request)
 
     def _affordable(self, payer: np.ndarray) -> np.ndarray:
@@ -254,8 +252,8 @@ class Ledger:
         return {self.searches[s]: {name: int(rows[s])} for s in np.flatnonzero(rows)}
 
     def _open(self, batch: _Asked, request: _Request) -> int:
-        """Charge a request; inside a transaction."""
-        tally = self._tally(batch.payer[request.going], "rows")
+        """Charge a request for `request.charged`; inside a transaction."""
+        tally = self._tally(batch.payer[request.charged], "rows")
         return self.store.open_attempt(self.chain, request.name, {s: count["rows"] for s, count in tally.items()})
 
     def _send_all(
@@ -264,26 +262,23 @@ class Ledger:
         requests: list[_Request],
         copies: list[tuple[int, int]],
         repeated: dict[str, dict[str, int]],
+        held: list[int],
         *,
         keep: bool,
     ) -> None:
         """Send requests that are charged, as many at a time as the classifier allows."""
 
         def send(request: _Request) -> None:
-            padded = self._send(batch, request)
+            done = self._send(batch, request, held)
             rows = np.array(request.rows, dtype=np.int64)
             scores, status = batch.scores[rows], batch.status[rows]
-            tallies: list[Mapping[str, Mapping[str, int]]] = [
-                self._tally(batch.payer[rows[status == _ANSWERED]], "answered"),
-                self._tally(batch.payer[rows[status == _FAILED]], "failed"),
-                repeated if request is requests[0] else {},
-            ]
+            tallies = [*self._outcome(batch, request.charged), repeated if request is requests[0] else {}]
             if copies:
                 sent = set(rows[status != _UNSENT].tolist())
                 echoes = [i for i, first in copies if first in sent]
                 tallies.append(self._tally(batch.payer[echoes], "repeated"))
             with self.store.transaction():
-                self.store.close_attempt(request.attempt, _sum(tallies), padded=padded, failed=False)
+                self.store.close_attempt(request.attempt, _sum(tallies), padded=done.padded, failed=False)
                 if keep:
                     names = np.frombuffer(b"".join(batch.hashes[i] for i in request.rows), np.uint8)
                     kept = Batch(names.reshape(-1, 16), batch.payer[rows], scores, status)
@@ -302,35 +297,39 @@ class Ledger:
         finally:
             # After an error, or a second Ctrl-C: what waits for its turn is never sent.
             never = [request for future, request in futures.items() if future.cancel()]
+            if never:
+                self._delivery.stop()
             threads.shutdown(wait=True)
             if never:
                 with self.store.transaction():
                     for request in never:
                         self.store.release_attempt(request.attempt)
 
-    def _send(self, batch: _Asked, request: _Request) -> int:
-        """Send one request until it is answered; returns how many rows were padded."""
-        for number in range(self._tries):
-            if not request.going:
-                return 0
-            try:
-                answer, padded = self._call(batch.images, request)
-                break
-            except TargetError as error:
-                with self.store.transaction():
-                    failed = self._tally(batch.payer[request.going], "failed")
-                    self.store.close_attempt(request.attempt, failed, padded=0, failed=True)
-                if error.fatal or number + 1 == self._tries:
-                    raise
-                pause = min(LONGEST_WAIT, 0.5 * 2**number) if error.retry_after is None else error.retry_after
-                self._sleep(pause)
-                with self.store.transaction():
-                    request.keep(self._affordable(batch.payer[request.going]))
-                    request.attempt = self._open(batch, request)
-        usable = np.isfinite(answer.max(1))  # NaN somewhere, or no finite score to choose, is no answer
-        batch.scores[request.going] = np.where(usable[:, None], answer, np.nan)
-        batch.status[request.going] = np.where(usable, _ANSWERED, _FAILED)
-        return padded
+    def _send(self, batch: _Asked, request: _Request, held: list[int]) -> Delivered:
+        """Get one request answered, with the books kept."""
+        info = self.classifier.info
+        rows = request.going
+        images = batch.images if len(rows) == len(batch.images) else batch.images[rows]
+        try:
+            done = self._delivery.deliver(images, _Charged(self, batch, request), held)
+        except TargetError as error:
+            where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
+            message = f"{info.name} failed to answer{where}: {error}"
+            raise TargetError(message, retry_after=error.retry_after, fatal=error.fatal) from error
+        _write_down(batch, request.going, done)
+        return done
+
+    def _outcome(self, batch: _Asked, charged: list[int]) -> list[Mapping[str, Mapping[str, int]]]:
+        """What came of some rows."""
+        rows = np.array(charged, dtype=np.int64)
+        status = batch.status[rows]
+        return [
+            self._tally(batch.payer[rows[status == _ANSWERED]], "answered"),
+            self._tally(batch.payer[rows[status == _FAILED]], "failed"),
+        ]
+
+    def _note_smaller(self, size: int) -> None:
+        self.store.note(f"{self.classifier.info.name}: out of memory, so {size} rows in a call")
 
     def _taken(self, batch: _Asked, request: _Request) -> bool:
         """Take the answers of a request that was answered before this process was born, if it was."""
@@ -364,39 +363,6 @@ class Ledger:
             if len(memory) > REMEMBERED:
                 del memory[next(iter(memory))]
 
-    def _call(self, images: Tensor, request: _Request) -> tuple[np.ndarray, int]:
-        """The scores of a request's rows, in calls of the classifier's size, and how many rows were padded."""
-        info = self.classifier.info
-        size, classes = info.micro_batch, len(info.class_names)
-        rows = images if len(request.going) == len(images) else images[request.going]
-        scores = torch.empty(len(rows), classes)
-        padded = 0
-        for first in range(0, len(rows), size):
-            part = rows[first : first + size]
-            count = len(part)
-            if count < size and not info.metered:
-                part = torch.cat([part, part[-1:].expand(size - count, -1, -1, -1)])
-                padded += size - count
-            try:
-                answer = self.classifier(part)
-            except TargetError as error:
-                where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
-                message = f"{info.name} failed to answer{where}: {error}"
-                raise TargetError(message, retry_after=error.retry_after, fatal=error.fatal) from error
-            if answer.shape != (len(part), classes):
-                raise ClassifierError(
-                    f"{info.name} answered with scores of shape {tuple(answer.shape)}; "
-                    f"expected {(len(part), classes)}: one row an image, one column for each of its classes"
-                )
-            scores[first : first + count] = answer[:count]
-        if info.kind == "probabilities" and bool(((scores < -1e-6) | (scores > 1 + 1e-6)).any()):
-            low, high = scores.nan_to_num(0.5).aminmax()
-            raise ClassifierError(
-                f"{info.name} declares probabilities, but answered {float(low):.4g} to {float(high):.4g}; "
-                f"expected [0, 1]: does it give logits?"
-            )
-        return scores.numpy(), padded
-
 
 class _Asked:
     """A batch on its way: what is asked, and what is known of the answers so far."""
@@ -425,13 +391,49 @@ class _Asked:
         return wanted, copies
 
 
+class _Charged:
+    """The books of one request while it is on its way: see `delivery.Books`."""
+
+    def __init__(self, ledger: Ledger, batch: _Asked, request: _Request):
+        self._ledger, self._batch, self._request = ledger, batch, request
+
+    def failed(self, done: Delivered, rows: Sequence[int], never_sent: Sequence[int]) -> None:
+        ledger, batch, request = self._ledger, self._batch, self._request
+        lost, back = ([request.going[row] for row in some] for some in (rows, never_sent))
+        _write_down(batch, request.going, done)
+        came = sorted(set(request.charged) - set(lost) - set(back))
+        tallies = [*ledger._outcome(batch, came), ledger._tally(batch.payer[lost], "failed")]
+        untouched = {s: count["rows"] for s, count in ledger._tally(batch.payer[back], "rows").items()}
+        with ledger.store.transaction():
+            ledger.store.close_attempt(request.attempt, _sum(tallies), padded=0, failed=True, never_sent=untouched)
+        request.attempt, request.charged = 0, []
+
+    def again(self, done: Delivered, rows: Sequence[int]) -> list[int]:
+        ledger, batch, request = self._ledger, self._batch, self._request
+        _write_down(batch, request.going, done)
+        with ledger.store.transaction():
+            if request.attempt:
+                outcome = _sum(ledger._outcome(batch, request.charged))
+                ledger.store.close_attempt(request.attempt, outcome, padded=0, failed=False)
+            reached = ledger._affordable(batch.payer[[request.going[row] for row in rows]]).tolist()
+            sent = [row for row, affordable in zip(rows, reached, strict=True) if affordable]
+            request.charged = [request.going[row] for row in sent]
+            request.attempt = ledger._open(batch, request) if sent else 0
+        return sent
+
+
+def _write_down(batch: _Asked, rows: list[int], done: Delivered) -> None:
+    batch.scores[rows], batch.status[rows] = done.scores, done.status
+
+
 class _Request:
     """Rows of a batch that are sent, charged and stored together.
 
     Attributes:
         rows: of the batch.
         going: those of them that are sent.
-        attempt: what it is charged under.
+        attempt: what it is charged under; 0 = nothing is open.
+        charged: the rows that this attempt pays for.
     """
 
     def __init__(self, key: tuple[object, ...], part: int, rows: list[int]):
@@ -440,6 +442,7 @@ class _Request:
         self.rows = rows
         self.going = rows
         self.attempt = 0
+        self.charged: list[int] = []
 
     def keep(self, reached: np.ndarray) -> None:
         """Send only those that are still to be sent and that the budget reaches."""

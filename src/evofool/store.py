@@ -278,11 +278,22 @@ class Store:
             database.execute("INSERT INTO sessions VALUES (?1, 'open', '', digest(?1, 'open', ''))", (self._session,))
 
     def note(self, text: str) -> None:
-        """Say something about this session, such as what had changed when it began."""
+        """Say something about this session, such as what had changed when it began; once, after what was said before.
+
+        In the process of a worker it is the session of the process that owns the file.
+        """
         with self.transaction():
+            if self.file is None and not self._session:
+                self._session = 1
+                self._database.execute("INSERT INTO sessions VALUES (1, 'open', '', digest(1, 'open', ''))")
+            number, notes = self._database.execute(
+                "SELECT number, notes FROM sessions ORDER BY number DESC LIMIT 1"
+            ).fetchone()
+            said = notes.split("; ") if notes else []
+            said += [part for part in text.split("; ") if part not in said]
             self._database.execute(
                 "UPDATE sessions SET notes = ?1, digest = digest(number, state, ?1) WHERE number = ?2",
-                (text, self._session),
+                ("; ".join(said), number),
             )
 
     def sessions(self) -> list[tuple[str, str]]:
@@ -342,18 +353,26 @@ class Store:
         return number
 
     def close_attempt(
-        self, number: int, tallies: Mapping[str, Mapping[str, int]], *, padded: int, failed: bool
+        self,
+        number: int,
+        tallies: Mapping[str, Mapping[str, int]],
+        *,
+        padded: int,
+        failed: bool,
+        never_sent: Mapping[str, int] | None = None,
     ) -> None:
         """Say what came of a request.
 
         Args:
-            number: from `open_attempt`.
+            number: from `open_attempt`; 0 = nothing is open.
             tallies: by search, how many rows were answered, failed, repeated.
             padded: rows that filled its calls.
             failed: the request as a whole; its attempt is kept.
+            never_sent: by search, rows that were certainly not sent; the charge for them is taken back.
         """
         self._add(tallies)
         self._add_total(0, padded)
+        self._take_back(never_sent or {})
         if failed:
             self._database.execute(
                 "UPDATE attempts SET state = 'failed', digest = digest(id, chain, key, rows, 'failed') WHERE id = ?",
@@ -365,10 +384,13 @@ class Store:
     def release_attempt(self, number: int) -> None:
         """Take back the charge for a request that was certainly never sent; inside a transaction."""
         ((rows,),) = self._database.execute("SELECT rows FROM attempts WHERE id = ?", (number,)).fetchall()
-        back = self._loaded(rows, "an attempt")
-        self._add({search: {"issued": -count} for search, count in back.items()})
-        self._add_total(-sum(back.values()), 0)
+        self._take_back(self._loaded(rows, "an attempt"))
         self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
+
+    def _take_back(self, rows: Mapping[str, int]) -> None:
+        if rows:
+            self._add({search: {"issued": -count} for search, count in rows.items()})
+            self._add_total(-sum(rows.values()), 0)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """All accounts, by search."""

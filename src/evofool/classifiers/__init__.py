@@ -1,19 +1,29 @@
-"""What can be asked: the classifiers of this package by name, and your own by the directory of their card."""
+"""What can be asked: any classifier, by one line that says where it is. One file of this folder for each kind."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClassifierError, nearest
 
 if TYPE_CHECKING:  # contracts bring torch, and `evofool --help` must not wait for it
-    from ..contracts import Classifier
+    from ..contracts import Classifier, Dataset
+    from .settings import Settings
 
-__all__ = ["load_classifier", "shipped"]
+__all__ = ["adapters", "load_classifier", "shipped"]
 
 SHIPPED = Path(__file__).parent / "shipped"
+_SUFFIXES = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".skops": "sklearn"}
+_NO_KINDS = {"card", "fake", "local", "prepare", "settings", "torch", "wire"}
+_PREFIX = re.compile(r"^([a-z0-9]+):(?!\\)(.+)$", re.S)
+PROGRAMS = {"export", "torchscript"}  # files that are programs, whatever they are called
+REACHES = {"python", "command", "http"}  # run code or go out when they are asked
 
 
 def shipped() -> list[str]:
@@ -21,39 +31,116 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
 
 
-def load_classifier(spec: str | Path | Classifier) -> Classifier:
-    """Load a classifier, ready to be asked.
+def adapters() -> dict[str, str]:
+    """The kinds of classifiers that a prefix names, such as `onnx:`, and the first line about each."""
+    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    found = {}
+    for name in names:
+        if name not in _NO_KINDS:
+            words = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
+            found[name] = words.strip().split("\n")[0]
+    return found
 
-    Args:
-        spec: the name of a shipped classifier, or a directory that holds `card.json` and `weights.safetensors`. A plain
-            word that is the name of a shipped classifier means that one; write `./mnist95` or `mnist95/` for a
-            directory of the same name. A classifier that is already loaded is returned as it is.
+
+def kind_of(spec: str) -> str:
+    """Which adapter a spec is for: the name of a file of this folder; "torch" for a card of ours.
 
     Raises:
-        ClassifierError: there is no such classifier, or it cannot be trusted (see `classifiers.torch.load`).
+        ClassifierError: for none.
     """
-    if isinstance(spec, str | Path):
-        names = shipped()
-        if isinstance(spec, str) and spec in names:
-            return _load(SHIPPED / spec)
-        directory = os.path.expanduser(spec)
-        if os.path.exists(directory):
-            return _load(Path(directory))
-        raise ClassifierError(
-            f"no classifier '{spec}': neither a shipped one nor a directory{nearest(str(spec), names)}; give one of "
-            f"these names, or the directory that `evofool train -o DIR` wrote"
-        )
-    from ..contracts import Classifier
+    if spec in shipped():
+        return "torch"
+    if re.match(r"^https?://", spec, re.I):
+        return "http"
+    prefix = _PREFIX.match(spec)
+    if prefix and prefix[1] in adapters():
+        return prefix[1]
+    from .python import FORM
 
-    if isinstance(spec, Classifier):
-        return spec
+    if FORM.match(spec):
+        return "python"
+    path = os.path.expanduser(spec)
+    suffix = os.path.splitext(path)[1]
+    if suffix in _SUFFIXES and not os.path.isdir(path):
+        return _SUFFIXES[suffix]
+    if os.path.exists(path):
+        return "torch"
+    known = [*shipped(), *(f"{name}:" for name in adapters())]
     raise ClassifierError(
-        f"a {type(spec).__name__} is not a classifier: expected the name of a shipped one, a directory with a card, or "
-        f"an object with `info` that can be called; wrap a module in classifiers.torch.TorchClassifier(module, info)"
+        f"no classifier '{spec}': neither a shipped one, nor a directory or file, nor one of the kinds with a "
+        f"prefix{nearest(spec, known)}; `evofool list classifiers` shows what can be given"
     )
 
 
-def _load(directory: Path) -> Classifier:
+def load_classifier(
+    spec: Any,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    data: Dataset | None = None,
+    **more: Any,
+) -> Classifier:
+    """Load a classifier, ready to be asked.
+
+    Args:
+        spec: the name of a shipped classifier; the directory that `evofool train` wrote; `onnx:FILE`, `keras:FILE`,
+            `sklearn:FILE`, `state:FILE@pkg.mod:factory`, `export:FILE`, `torchscript:FILE`, `timm:NAME`,
+            `torchvision:NAME`, `hf:ORG/NAME`; `pkg.mod:attr` or `file.py:attr`; `https://HOST/PATH`; `command:PROGRAM`;
+            or a TOML file with a `spec` and more settings; or the thing itself: a PyTorch module, an estimator of
+            scikit-learn, a function of images. A plain word that is the name of a shipped classifier means
+            that one; write `./mnist95` or `mnist95/` for a directory of the same name. A classifier that is already
+            loaded is returned as it is.
+        settings: what else there is to say of it, by the names of `classifiers.settings.Settings`.
+        data: images that it will be asked about; where nothing else says so, they decide the shape of the images and
+            the names of the classes.
+        more: as `settings`, one by one: `load_classifier("onnx:net.onnx", kind="probabilities")`.
+
+    Raises:
+        ClassifierError: there is no such classifier, it cannot be loaded, or does not say enough of itself.
+    """
+    from ..contracts import Classifier
+    from .settings import Settings
+    from .settings import settings as checked
+
+    given = {**(settings or {}), **more}
+    if isinstance(spec, Settings):
+        said = spec
+    elif isinstance(spec, str | Path):
+        # A path is never the name of a shipped one, however it is spelt.
+        text = os.fspath(spec)
+        said = checked(os.path.join(os.curdir, text) if isinstance(spec, Path) and text in shipped() else text, given)
+    elif isinstance(spec, Classifier):
+        return spec
+    elif callable(spec) or hasattr(spec, "predict_proba"):
+        from .python import adopt, origin
+
+        name = getattr(spec, "__name__", type(spec).__name__)
+        return adopt(spec, name, origin(spec), checked(name, given), data)
+    else:
+        raise ClassifierError(
+            f"a {type(spec).__name__} is not a classifier: expected a spec such as 'onnx:net.onnx', a directory with a "
+            f"card, a PyTorch module, an estimator, or a function of images"
+        )
+    kind = kind_of(said.spec)
+    if kind == "torch":
+        return _card(said)
+    if kind in PROGRAMS and not said.trust_code:
+        raise ClassifierError(
+            f"{said.spec}: such a file is a program that may do anything on this machine; if you trust where it comes "
+            f"from, give --trust-code, or ask for the weights as safetensors (state:FILE@pkg.mod:factory)"
+        )
+    adapter = importlib.import_module(f"{__name__}.{kind}")
+    prefix = _PREFIX.match(said.spec)
+    rest = prefix[2] if prefix and prefix[1] == kind and kind != "http" else said.spec
+    classifier: Classifier = adapter.load(rest, said, data)
+    return classifier
+
+
+def _card(said: Settings) -> Classifier:
+    """One of ours, which says everything of itself."""
     from .torch import load
 
-    return load(directory)
+    odd = sorted(said.said().keys() - {"spec", "device", "trust_code"})
+    if odd:
+        raise ClassifierError(f"{said.spec}: its card says everything already; leave {', '.join(odd)} out")
+    directory = SHIPPED / said.spec if said.spec in shipped() else Path(os.path.expanduser(said.spec))
+    return load(directory, device=said.device)

@@ -156,7 +156,13 @@ class Failing:
     """Passes everything on, but raises TargetError at the calls that you choose."""
 
     def __init__(
-        self, classifier: Classifier, calls: Collection[int], *, retry_after: float | None = None, fatal: bool = False
+        self,
+        classifier: Classifier,
+        calls: Collection[int],
+        *,
+        retry_after: float | None = None,
+        fatal: bool = False,
+        again: bool = True,
     ):
         """Wrap a classifier.
 
@@ -164,7 +170,8 @@ class Failing:
             classifier: what answers the other calls.
             calls: which calls fail, the first being 1.
             retry_after: seconds that the error asks to wait.
-            fatal: whether the error says that trying again cannot help.
+            fatal: whether the error says that nothing more is to be asked.
+            again: whether it says that the same request may be sent again.
         """
         self.info = replace(classifier.info, name=f"failing {classifier.info.name}")
         self.calls = 0
@@ -172,6 +179,7 @@ class Failing:
         self._failing = frozenset(calls)
         self._retry_after = retry_after
         self._fatal = fatal
+        self._again = again
 
     def __call__(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
         """What the classifier inside answers.
@@ -181,7 +189,8 @@ class Failing:
         """
         self.calls += 1
         if self.calls in self._failing:
-            raise TargetError(f"call {self.calls} fails on purpose", retry_after=self._retry_after, fatal=self._fatal)
+            words = f"call {self.calls} fails on purpose"
+            raise TargetError(words, retry_after=self._retry_after, fatal=self._fatal, again=self._again)
         return self._classifier(images)
 
 

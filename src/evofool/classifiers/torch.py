@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..contracts import ClassifierInfo
-from ..errors import ClassifierError, TargetError
+from ..contracts import ClassifierInfo, Dataset
+from ..errors import ClassifierError
 from ..shapes import Float, Tensor
+from .local import LocalClassifier, Native, describe
+from .prepare import Prepare
+from .settings import Settings
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 MICRO_BATCHES = (50, 100, 125)  # divisors of 1,000: a population of that size needs no padding
@@ -26,8 +31,12 @@ _FORMATS: dict[MemoryFormat, torch.memory_format] = {
 }
 
 
-def load(directory: str | Path) -> TorchClassifier:
+def load(directory: str | Path, *, device: str = "cpu") -> TorchClassifier:
     """Load a classifier from the directory that training wrote.
+
+    Args:
+        directory: with card and weights.
+        device: where it is to compute; "auto" = the first GPU if there is one.
 
     Raises:
         ClassifierError: a missing or malformed card, weights that are missing, changed, or not those of the card, an
@@ -46,53 +55,107 @@ def load(directory: str | Path) -> TorchClassifier:
         memory_format=card.memory_format,
         background=card.background,
         accuracy=card.accuracy,
+        device=device_of(device),
     )
     return TorchClassifier(module, info, card.model_dump(mode="json"))
 
 
-class TorchClassifier:
+class TorchClassifier(LocalClassifier):
     """A module behind the classifier contract: one attempt, no padding, no threads of its own.
 
     How many torch threads there are is left to the process; results are the same only for the same number.
     """
 
-    def __init__(self, module: nn.Module, info: ClassifierInfo, card: Mapping[str, Any] | None = None):
-        """Take over a module: it is put into eval mode and into the layout that `info` names.
+    def __init__(
+        self,
+        module: nn.Module,
+        info: ClassifierInfo,
+        card: Mapping[str, Any] | None = None,
+        *,
+        prepare: Prepare | None = None,
+        order: Sequence[int] | None = None,
+    ):
+        """Take over a module: it is put into eval mode, on the device and into the layout and type that `info` names.
 
         Args:
-            module: maps [N C H W] float32 in [0, 1] to scores [N K].
+            module: maps [N C H W] to scores [N K]; float32 in [0, 1] unless `prepare` makes something else of it.
             info: what the module is.
             card: what else is known of it, JSON values only.
+            prepare: what is done to images before the module sees them.
+            order: which of its outputs each class of `info` is; None = the same order.
         """
         tune_allocator()
-        self.info = info
-        self.card = dict(card or {})
-        # nn.Module.to has no overload for memory_format alone in its annotations.
-        self.module: nn.Module = module.eval().to(memory_format=_FORMATS[info.memory_format])  # type: ignore[call-overload]
+        self.module = placed(module, info.device, info.dtype, info.memory_format)
+        run = runner(self.module, info.device, info.dtype, info.memory_format)
+        super().__init__(info, run, prepare=prepare, order=order, card=card)
 
-    def __call__(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
-        """Scores [N K], float32, for images [N C H W] in [0, 1].
 
-        Raises:
-            ClassifierError: the images, or the scores of the module, have not the shape that `info` names.
-            TargetError: the module failed; trying again cannot help.
-        """
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.info.image_shape or not images.is_floating_point():
-            raise ClassifierError(
-                f"{self.info.name} was given {_type(images)} of shape {list(images.shape)}, expected floats in [0, 1] "
-                f"of shape [N, {', '.join(str(length) for length in self.info.image_shape)}]"
-            )
-        try:
-            with torch.inference_mode():
-                scores = self.module(lay_out(images.float(), self.info.memory_format))
-        except RuntimeError as error:
-            raise TargetError(f"{self.info.name} failed: {' '.join(str(error).split())[:200]}", fatal=True) from error
-        expected = (len(images), len(self.info.class_names))
-        if tuple(scores.shape) != expected:
-            found = list(scores.shape)
-            raise ClassifierError(f"{self.info.name} answered with scores of shape {found}, expected {list(expected)}")
-        # The copy is an ordinary tensor: one made in inference mode could not be written to by those who get it.
-        return scores.to(torch.float32, copy=True)
+def take_over(module: nn.Module, native: Native, settings: Settings, data: Dataset | None = None) -> TorchClassifier:
+    """A module from somewhere, as far as it, its user and the data describe it; see `local.describe`.
+
+    Raises:
+        ClassifierError: it does not say enough, or the device is not there.
+    """
+    device = device_of(settings.device)
+    layout = settings.memory_format or (
+        "channels_last" if any(isinstance(part, nn.Conv2d) for part in module.modules()) else "contiguous"
+    )
+    module = placed(module, device, settings.dtype, layout)
+    run = runner(module, device, settings.dtype, layout)
+    native = native._replace(memory_format=layout)
+    info, prepare, order = describe(native, run, settings, data)
+    return TorchClassifier(module, replace(info, device=device), prepare=prepare, order=order)
+
+
+def placed(module: nn.Module, device: str, dtype: str, memory_format: MemoryFormat) -> nn.Module:
+    """The module in eval mode, without gradients, where and as it is to compute."""
+    module = module.eval().requires_grad_(False)
+    # nn.Module.to has no overload for memory_format alone in its annotations.
+    return module.to(device=device, dtype=_dtype(dtype)).to(memory_format=_FORMATS[memory_format])  # type: ignore[call-overload]
+
+
+def runner(module: nn.Module, device: str, dtype: str, memory_format: MemoryFormat) -> Callable[[Tensor], Tensor]:
+    """A function that asks a module about prepared images; it stays in eval mode, and no gradient is kept."""
+
+    def run(images: Tensor) -> Tensor:
+        if module.training:
+            module.eval()
+        with torch.inference_mode():
+            scores: Tensor = module(lay_out(images.to(device, _dtype(dtype)), memory_format))
+        return scores
+
+    return run
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def device_of(wanted: str) -> str:
+    """A device that is there; "auto" = the first GPU if there is one.
+
+    Raises:
+        ClassifierError: it is not there.
+    """
+    mps = torch.backends.mps.is_available()
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    kind, _, number = wanted.partition(":")
+    there = {"cpu": True, "mps": mps, "cuda": torch.cuda.is_available()}[kind]
+    if not there or int(number or 0) >= max(1, torch.cuda.device_count()):
+        found = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA device"
+        raise ClassifierError(f"device {wanted} is not there ({found}, {'' if mps else 'no '}MPS); give cpu or auto")
+    return wanted
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over the parts and weights of a module, hex."""
+    digest = hashlib.sha256(str(module).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def lay_out(images: Float[Tensor, "N C H W"], memory_format: MemoryFormat) -> Float[Tensor, "N C H W"]:
@@ -162,7 +225,3 @@ def tune_allocator() -> bool:
         return False
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     return bool(library.mallopt(mmap_threshold, 32 << 20)) and bool(library.mallopt(trim_threshold, 256 << 20))
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,248 @@
+"""Gets the rows of one request answered: calls of one size, tries, waits, smaller calls, single images.
+
+Whoever keeps the books is told before anything is sent, and after everything that failed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from .contracts import Classifier, Status
+from .errors import ClassifierError, OutOfMemoryError, TargetError
+from .shapes import Float, Tensor
+
+TRIES = 5  # of a request to a metered classifier
+IN_A_ROW = 5  # failures without an answer between them: the target is given up
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two tries, where the target does not say how long
+LONGEST_ASKED = 3600.0  # seconds; a target that asks for more is asked again in another session
+_SLICE = 0.1  # seconds between two looks at whether somebody wants to stop
+
+_ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
+
+
+class Books(Protocol):
+    """Who charges a request. Rows are places in it; all of them are charged when it is handed over."""
+
+    def failed(self, done: Delivered, rows: Sequence[int], never_sent: Sequence[int]) -> None:
+        """What is on its way has failed for `rows`; the charge for those that were never sent is taken back."""
+
+    def again(self, done: Delivered, rows: Sequence[int]) -> list[int]:
+        """Charge rows once more; those that the budget reaches."""
+
+
+class Delivered:
+    """What is known of the rows of a request.
+
+    Attributes:
+        scores: [n K], NaN where there is no answer.
+        status: [n].
+        padded: rows that filled calls.
+    """
+
+    def __init__(self, rows: int, classes: int):
+        self.scores = np.full((rows, classes), np.nan, dtype=np.float32)
+        self.status = np.full(rows, _UNSENT, dtype=np.int8)
+        self.padded = 0
+
+    def take(self, rows: Sequence[int], answer: np.ndarray) -> None:
+        """Answers that came; NaN somewhere, or no finite score to choose, is none."""
+        usable = np.isfinite(answer.max(1))
+        self.scores[rows] = np.where(usable[:, None], answer, np.nan)
+        self.status[rows] = np.where(usable, _ANSWERED, _FAILED)
+
+
+class Delivery:
+    """The way to one classifier.
+
+    A local one gets calls of `info.micro_batch` rows, the last one padded. A call that it fails at is cut in halves
+    until the images are found that it fails at; these have no answer. When there is not memory enough, all calls become
+    half as large from then on, which may change how scores are rounded: `on_smaller` is told.
+
+    A metered one gets a request as a whole, and again after a failure, up to `tries` times; the wait doubles from try
+    to try, or is what the target asks for. A request that may not be sent again, or has been tried often enough, leaves
+    its images without an answer.
+
+    Five failures in a row, of whatever requests, and the target is given up. The waiting is ours and not a library's
+    because it has to end when somebody presses Ctrl-C, and draws nothing from a global generator.
+
+    Args:
+        classifier: what is asked.
+        tries: how often a request to a metered classifier is sent.
+        sleep: waits between two tries; None = a wait that ends early when the run is to be stopped.
+        on_smaller: told of the new number of rows in a call.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        tries: int | None = None,
+        sleep: Callable[[float], None] | None = None,
+        on_smaller: Callable[[int], None] | None = None,
+    ):
+        self.classifier = classifier
+        self.size = classifier.info.micro_batch
+        self._tries = tries or TRIES
+        self._sleep = sleep
+        self._on_smaller = on_smaller
+        self._in_a_row = 0
+        self._given_up = threading.Event()
+        self._lock = threading.Lock()
+
+    def deliver(self, images: Float[Tensor, "n C H W"], books: Books, held: Sequence[int] = ()) -> Delivered:
+        """Get a request answered as far as that is possible.
+
+        Args:
+            images: its rows.
+            books: who charges.
+            held: fills up with signals that wait until the work is done; no wait is begun or continued then.
+
+        Raises:
+            TargetError: the target is given up; what was not answered can be asked again later.
+            ClassifierError: it answers in another shape than it declares.
+        """
+        done = Delivered(len(images), len(self.classifier.info.class_names))
+        if self.classifier.info.metered:
+            self._with_tries(images, books, done, held)
+        else:
+            self._in_calls(images, books, done)
+        return done
+
+    def stop(self) -> None:
+        """End all waits: nothing more is sent again."""
+        self._given_up.set()
+
+    # A local classifier -------------------------------------------------------------------------------------------
+
+    def _in_calls(self, images: Tensor, books: Books, done: Delivered) -> None:
+        waiting = deque(self._cut(range(len(images))))
+        charged = True  # with the request; after the first failure each call by itself
+        while waiting:
+            part = waiting.popleft()
+            if not charged:
+                part = books.again(done, part)
+                if not part:
+                    continue
+            try:
+                answer = self._call(images if len(part) == len(images) else images[part], done)
+            except TargetError as error:
+                books.failed(done, part, [row for later in waiting for row in later] if charged else [])
+                charged = False
+                parts = [*self._smaller(part, error, done), *waiting]
+                waiting = deque(piece for rows in parts for piece in self._cut(rows))
+            else:
+                done.take(part, answer)
+                self._in_a_row = 0
+
+    def _smaller(self, part: list[int], error: TargetError, done: Delivered) -> Iterator[list[int]]:
+        """What a call that failed becomes."""
+        if error.fatal:
+            raise error
+        if isinstance(error, OutOfMemoryError):
+            if len(part) == 1 or self.size == 1:
+                words = f"{error}; there is not memory enough for a single image: make room and resume"
+                raise TargetError(words, fatal=True) from error
+            self.size = (self.size + 1) // 2
+            if self._on_smaller:
+                self._on_smaller(self.size)
+            return self._cut(part)
+        if len(part) > 1:
+            half = (len(part) + 1) // 2
+            return iter((part[:half], part[half:]))
+        done.status[part] = _FAILED
+        self._count(error)
+        return iter(())
+
+    def _cut(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        for first in range(0, len(rows), self.size):
+            yield list(rows[first : first + self.size])
+
+    def _call(self, images: Tensor, done: Delivered) -> np.ndarray:
+        """The scores of so many rows in one call, padded to its size."""
+        count = len(images)
+        if count < self.size:
+            images = torch.cat([images, images[-1:].expand(self.size - count, -1, -1, -1)])
+        answer = self._asked(images)[:count]
+        done.padded += len(images) - count
+        return answer
+
+    # A metered one ------------------------------------------------------------------------------------------------
+
+    def _with_tries(self, images: Tensor, books: Books, done: Delivered, held: Sequence[int]) -> None:
+        rows = list(range(len(images)))
+        for number in range(self._tries):
+            if not rows:
+                return
+            try:
+                answer = np.concatenate([self._asked(images[part]) for part in self._cut(rows)])
+            except TargetError as error:
+                books.failed(done, rows, [])
+                self._count(error)
+                if not error.again or number + 1 == self._tries:
+                    done.status[rows] = _FAILED
+                    return
+                self._wait(number, error, held)
+                rows = books.again(done, rows)
+            else:
+                done.take(rows, answer)
+                self._in_a_row = 0
+                return
+
+    def _wait(self, number: int, error: TargetError, held: Sequence[int]) -> None:
+        seconds = min(LONGEST_WAIT, FIRST_WAIT * 2**number) if error.retry_after is None else error.retry_after
+        if seconds > LONGEST_ASKED:
+            raise TargetError(f"{error}; it asks to wait {seconds:,.0f} s: resume then", fatal=True) from error
+        if self._sleep:
+            self._sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if held or self._given_up.wait(min(left, _SLICE)):
+                raise TargetError(f"{error}; not sent again, because the run is stopped", fatal=True) from error
+
+    # Either -------------------------------------------------------------------------------------------------------
+
+    def _count(self, error: TargetError) -> None:
+        """One more failure without an answer.
+
+        Raises:
+            TargetError: it is one too many, or nothing more is to be asked.
+        """
+        if error.fatal:
+            self._given_up.set()
+            raise error
+        with self._lock:
+            self._in_a_row += 1
+            if self._in_a_row < IN_A_ROW:
+                return
+        self._given_up.set()
+        words = f"{IN_A_ROW} failures in a row, the last one: {error}; see that it runs, then resume"
+        raise TargetError(words, retry_after=error.retry_after, fatal=True) from error
+
+    def _asked(self, images: Tensor) -> np.ndarray:
+        """One call.
+
+        Raises:
+            ClassifierError: its answer has another shape than it declares, or holds no probabilities where it says so.
+        """
+        info = self.classifier.info
+        scores = self.classifier(images)
+        if scores.shape != (len(images), len(info.class_names)):
+            raise ClassifierError(
+                f"{info.name} answered with scores of shape {tuple(scores.shape)}; expected "
+                f"{(len(images), len(info.class_names))}: one row an image, one column for each of its classes"
+            )
+        if info.kind == "probabilities" and bool(((scores < -1e-6) | (scores > 1 + 1e-6)).any()):
+            low, high = scores.nan_to_num(0.5).aminmax()
+            raise ClassifierError(
+                f"{info.name} declares probabilities, but answered {float(low):.4g} to {float(high):.4g}; "
+                f"expected [0, 1]: does it give logits?"
+            )
+        return scores.numpy()
