@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from . import locks, objectives, rundir
 from .classifiers import load_classifier
+from .classifiers.settings import Settings, settings
+from .classifiers.sources import require_trust
 from .contracts import Classifier
 from .errors import DamagedRunError, UserError
 from .files import refuse_link
@@ -47,7 +49,11 @@ class Check(NamedTuple):
 
 
 def again(
-    path: Path, findings: Sequence[Finding], *, on_tick: Callable[[int], None] | None = None
+    path: Path,
+    findings: Sequence[Finding],
+    *,
+    trust_code: bool = False,
+    on_tick: Callable[[int], None] | None = None,
 ) -> tuple[list[Check], int]:
     """Ask about findings of a run once more, one query each.
 
@@ -56,6 +62,7 @@ def again(
     Args:
         path: of the run.
         findings: of it.
+        trust_code: load classifiers that run code or send images somewhere, as the directory says.
         on_tick: called with the number of images asked since the last call.
 
     Returns:
@@ -65,11 +72,13 @@ def again(
         UserError: a classifier is not the one that was fooled.
         DamagedRunError: an image, or run.json, is not what was written.
     """
-    recorded = rundir.read_run(path).get("classifiers", {})
+    run = rundir.read_run(path)
+    recorded = run.get("classifiers", {})
+    sources = require_trust(_sources(run), path, trust_code=trust_code)
     with _books(path) as store:
         checks = {}
         for name in dict.fromkeys(finding.classifier for finding in findings):
-            classifier = _the_same(name, recorded)
+            classifier = _the_same(name, sources.get(name, name), recorded)
             ledger = Ledger(classifier, searches=[ACCOUNT], store=store)
             mine = [finding for finding in findings if finding.classifier == name]
             size = classifier.info.micro_batch
@@ -114,8 +123,17 @@ def _image(path: Path, finding: Finding, classifier: Classifier) -> UInt8[Tensor
     return image
 
 
-def _the_same(name: str, recorded: object) -> Classifier:
-    classifier = load_classifier(name)
+def _sources(run: Mapping[str, Any]) -> dict[str, Settings]:
+    """How the classifiers are loaded that are not named by a card of ours."""
+    config = run.get("config")
+    written = config.get("sources", {}) if isinstance(config, dict) else {}
+    if not isinstance(written, dict) or not all(isinstance(source, dict) for source in written.values()):
+        raise DamagedRunError("run.json: config.sources is not what was written; restore the run from a copy")
+    return {name: settings(str(source.get("spec", "")), source) for name, source in written.items()}
+
+
+def _the_same(name: str, source: str | Settings, recorded: object) -> Classifier:
+    classifier = load_classifier(source)
     known = recorded.get(name) if isinstance(recorded, dict) else None
     if not isinstance(known, dict) or known.get("fingerprint") != classifier.info.fingerprint:
         raise UserError(f"{name}: has another fingerprint than the classifier that was fooled; expected the same one")

@@ -20,10 +20,24 @@ __all__ = ["adapters", "load_classifier", "shipped"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 _SUFFIXES = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".skops": "sklearn"}
-_NO_KINDS = {"card", "fake", "local", "prepare", "settings", "torch", "wire"}
+_NO_KINDS = {
+    "answers",
+    "background",
+    "card",
+    "fake",
+    "local",
+    "prepare",
+    "pretrained",
+    "protobuf",
+    "schema",
+    "settings",
+    "signature",
+    "sources",
+    "torch",
+    "wire",
+}
 _PREFIX = re.compile(r"^([a-z0-9]+):(?!\\)(.+)$", re.S)
 PROGRAMS = {"export", "torchscript"}  # files that are programs, whatever they are called
-REACHES = {"python", "command", "http"}  # run code or go out when they are asked
 
 
 def shipped() -> list[str]:

@@ -54,6 +54,7 @@ class LocalClassifier:
         info: see `ClassifierInfo`.
         card: what else is known of it, JSON values only.
         prepare: what happens to images inside.
+        order: which of the model's outputs each class of `info` is; None = the same order.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class LocalClassifier:
         self.card = dict(card or {})
         self.prepare = (prepare or Prepare()).check(info.image_shape, info.name)
         self._run = run
-        self._order = None if order is None or list(order) == list(range(len(order))) else list(order)
+        self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
 
     def __call__(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
         """Scores [N K], float32, for images [N C H W] in [0, 1].
@@ -97,7 +98,7 @@ class LocalClassifier:
             )
         raw = guarded(info.name, lambda: self._run(self.prepare(images.float())))
         scores = read(raw, len(images), len(info.class_names), info.kind, info.name)
-        return scores if self._order is None else scores[:, self._order]
+        return scores if self.order is None else scores[:, self.order]
 
 
 def guarded(name: str, work: Callable[[], Any]) -> Any:
@@ -310,7 +311,9 @@ def _names(
             f"{name} gives {classes} scores, but {len(declared)} classes are named: expected one name for each score, "
             f"in their order"
         )
-    if data is not None and set(declared) == set(data.class_names):
+    if settings.classes:
+        names = settings.classes
+    elif data is not None and set(declared) == set(data.class_names):
         names = data.class_names
     elif len(set(declared)) == len(declared):
         names = tuple(sorted(declared))

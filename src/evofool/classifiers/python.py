@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError, nearest
+from ..rng import untouched
 from .local import LocalClassifier, Native, describe, digest, source_digest
 from .settings import Settings
 
@@ -35,7 +36,7 @@ def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifi
     thing = resolve(spec)
     where = origin(thing)
     if inspect.isclass(thing) or _takes_nothing(thing):
-        thing = _made(thing, spec)
+        thing = made(thing, spec)
     return adopt(thing, spec.rpartition(":")[2], where, settings, data)
 
 
@@ -50,6 +51,10 @@ def adopt(thing: Any, name: str, origin: str, settings: Settings, data: Dataset 
 
     from .torch import state_digest, take_over
 
+    if "keras" in sys.modules and isinstance(thing, sys.modules["keras"].Model):  # on PyTorch it is a module as well
+        from .keras import adopt as adopt_keras
+
+        return adopt_keras(thing, name, digest(origin, state_digest(thing)), settings, data)
     if isinstance(thing, nn.Module):
         return take_over(thing, Native(name, digest(origin, state_digest(thing))), settings, data)
     if isinstance(thing, Classifier):
@@ -135,9 +140,15 @@ def _takes_nothing(thing: Any) -> bool:
     return all(p.default is not p.empty or p.kind in optional for p in parameters)
 
 
-def _made(thing: Any, spec: str) -> Any:
+def made(thing: Any, spec: str) -> Any:
+    """What a factory makes; the weights that it draws move no global generator.
+
+    Raises:
+        ClassifierError: it raised something, or needs arguments.
+    """
     try:
-        return thing()
+        with untouched():
+            return thing()
     except Exception as error:
         raise ClassifierError(
             f"{spec} cannot be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}; expected a factory "

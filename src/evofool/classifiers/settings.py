@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import inspect
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from ..contracts import ScoreKind
 from ..errors import ClassifierError, nearest
 
 _LARGEST_FILE = 1_000_000
+_SECRET = re.compile(r"auth|key|token|secret|cookie|password|session", re.I)  # names of what is never written down
 
 
 def _listed(value: Any) -> Any:
@@ -47,6 +50,16 @@ def _pairs(value: Any) -> Any:
     return tuple(sorted((str(k), str(v)) for k, v in value.items())) if isinstance(value, Mapping) else _tuples(value)
 
 
+def _json(value: Any) -> Any:
+    """A table as JSON, for those who write it so in TOML."""
+    if not isinstance(value, Mapping | list):
+        return value
+    try:
+        return json.dumps(value, allow_nan=False)
+    except TypeError:
+        raise ValueError("expected what JSON can hold: text, numbers, true, false, lists and tables") from None
+
+
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
 
@@ -66,6 +79,7 @@ class Settings(BaseModel):
         kind: what its scores are. Found out for a model on this machine; an endpoint or a command is taken to give
             probabilities.
         class_names: in the order of the scores.
+        classes: the same names in the order in which classes are told; by default that of the data, or sorted.
         image_shape: (C, H, W) of the images that are asked about; they are brought to what the model takes inside.
         input_shape: (C, H, W) that the model takes, where it does not say so itself.
         mean, std: subtracted and divided by, for each channel or all, where the model does not say so itself.
@@ -82,7 +96,7 @@ class Settings(BaseModel):
         background: gray level of an empty canvas in its training data, in [0, 1].
         cost: of one query, in any currency; for forecasts.
         timeout: seconds that one request may take, from looking up the host to the last byte.
-        body: the request in JSON, with "{images}" or "{image}" in the place of the image data.
+        body: the request, as JSON or a table, with "{images}" (a list) or "{image}" (one) in the place of the images.
         files: name of the form field, to send images as multipart instead.
         image: how an image travels: "png" (base64 in JSON), "jpeg", "pixels" (nested lists [C][H][W] in [0, 1]).
         headers: of a request, as pairs; "env:NAME" is taken from the environment, also within a value.
@@ -90,6 +104,7 @@ class Settings(BaseModel):
         scores: JSONPath to what each image is answered with: numbers, a table from names to numbers, or objects.
         labels: JSONPath to class names, one for each image or one for each score.
         label_key, score_key: in the objects of an answer.
+        pretrained: for a library's network: its trained weights; false = random ones, the same each time.
         trust_code: load files that are programs.
     """
 
@@ -99,6 +114,7 @@ class Settings(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=60)] | None = None
     kind: ScoreKind | None = None
     class_names: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=2)] | None = None
+    classes: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
     image_shape: Shape | None = None
     input_shape: Shape | None = None
     mean: Numbers | None = None
@@ -116,7 +132,7 @@ class Settings(BaseModel):
     background: Annotated[float, Field(ge=0, le=1)] | None = None
     cost: Annotated[float, Field(ge=0)] | None = None
     timeout: Annotated[float, Field(gt=0, le=3600)] | None = None
-    body: str | None = None
+    body: Annotated[str, BeforeValidator(_json)] | None = None
     files: str | None = None
     image: Literal["png", "jpeg", "pixels"] | None = None
     headers: Pairs = ()
@@ -125,12 +141,20 @@ class Settings(BaseModel):
     labels: str | None = None
     label_key: str | None = None
     score_key: str | None = None
+    pretrained: bool = True
     trust_code: bool = False
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
         if self.class_names and len(set(self.class_names)) < len(self.class_names):
             raise ValueError("class_names: expected names that differ")
+        if self.classes and set(self.classes) != set(self.class_names or ()):
+            raise ValueError("classes: expected the names of class_names in another order")
+        if self.name and (not self.name.isprintable() or set(self.name) & set("/,")):
+            raise ValueError("name: expected printable characters without / and ,")
+        for name, value in (*self.headers, *self.params):
+            if _SECRET.search(name) and "env:" not in value:
+                raise ValueError(f'{name}: expected "env:NAME", the name of an environment variable that holds it')
         if self.std and not all(self.std):
             raise ValueError("std: expected no 0")
         if self.image_shape and self.image_shape[0] not in (1, 3):
@@ -140,6 +164,17 @@ class Settings(BaseModel):
     def said(self) -> dict[str, Any]:
         """All that differs from the defaults, as JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def described() -> dict[str, str]:
+    """Each setting with what it means."""
+    words: dict[str, str] = {}
+    name = ""
+    for line in (inspect.getdoc(Settings) or "").partition("Attributes:\n")[2].splitlines():
+        found = re.match(r"^    (\w+(?:, \w+)*): (.*)$", line)
+        name = found[1] if found else name
+        words[name] = f"{words.get(name, '')} {found[2] if found else line.strip()}".strip()
+    return words
 
 
 def settings(spec: str, given: Mapping[str, Any] | None = None) -> Settings:

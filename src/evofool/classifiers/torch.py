@@ -45,6 +45,7 @@ def load(directory: str | Path, *, device: str = "cpu") -> TorchClassifier:
     from .card import read
 
     card, module, fingerprint = read(Path(directory))
+    prepare = card.preparation.prepare() if card.preparation else Prepare()
     info = ClassifierInfo(
         name=card.name,
         kind=card.kind,
@@ -56,8 +57,9 @@ def load(directory: str | Path, *, device: str = "cpu") -> TorchClassifier:
         background=card.background,
         accuracy=card.accuracy,
         device=device_of(device),
+        preparation=prepare.about(card.image_shape),
     )
-    return TorchClassifier(module, info, card.model_dump(mode="json"))
+    return TorchClassifier(module, info, card.model_dump(mode="json"), prepare=prepare)
 
 
 class TorchClassifier(LocalClassifier):
@@ -109,7 +111,9 @@ def take_over(module: nn.Module, native: Native, settings: Settings, data: Datas
 
 def placed(module: nn.Module, device: str, dtype: str, memory_format: MemoryFormat) -> nn.Module:
     """The module in eval mode, without gradients, where and as it is to compute."""
-    module = module.eval().requires_grad_(False)
+    module = module.eval()
+    for parameter in module.parameters():  # a scripted module has no requires_grad_ for all of them
+        parameter.requires_grad_(False)
     # nn.Module.to has no overload for memory_format alone in its annotations.
     return module.to(device=device, dtype=_dtype(dtype)).to(memory_format=_FORMATS[memory_format])  # type: ignore[call-overload]
 

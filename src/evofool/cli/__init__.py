@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import listing, runs, study, train
+from . import doctor, listing, runs, study, train
 from .common import Program, heed_signals
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(study.app, name="study")
 app.command()(train.train)
+app.command()(doctor.doctor)
 app.command()(runs.resume)
 app.command()(runs.verify)
 app.command()(runs.replay)

@@ -83,6 +83,29 @@ Workers = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line on stdout.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="KEY=VALUE",
+        help="Say something of the classifier, such as kind=probabilities or class_names=cat,dog; see `evofool list "
+        "classifier-settings`. Repeatable.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="Where a model computes: auto, cpu, cuda, cuda:1, mps (cpu).", show_default=False
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Requests in flight at a time, for an endpoint or a command.", show_default=False),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Load a classifier whose file is a program, or that a run directory names.")
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)]
 
 
@@ -90,6 +113,28 @@ def say(text: str, *, quiet: bool = False) -> None:
     """A line for whoever watches."""
     if not quiet:
         typer.echo(text, err=True)
+
+
+def classifier_settings(
+    with_: list[str] | None, device: str | None, trust_code: bool, concurrency: int | None
+) -> dict[str, str]:
+    """What the options say of a classifier, by the names of its settings.
+
+    Raises:
+        UserError: something is said twice, or not as KEY=VALUE.
+    """
+    said: dict[str, str] = {}
+    for item in with_ or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--with {item}: expected KEY=VALUE, such as kind=probabilities")
+        if name in said:
+            raise UserError(f"--with {name} is given twice; give all of its value at once")
+        said[name] = value
+    for name, option in (("device", device), ("concurrency", concurrency), ("trust_code", trust_code or None)):
+        if option is not None and said.setdefault(name, str(option)) != str(option):
+            raise UserError(f"--with {name}={said[name]} and --{name.replace('_', '-')} {option}: give one of them")
+    return said
 
 
 def new_directory(path: Path) -> Path:
@@ -118,9 +163,9 @@ def count_of_workers(workers: int | None) -> int:
 
 
 @contextmanager
-def resumable(path: Path) -> Iterator[None]:
-    """Whatever ends this block early, say how to go on."""
-    hint = f"go on with: evofool resume {shlex.quote(str(path))}"
+def resumable(path: Path, more: str = "") -> Iterator[None]:
+    """Whatever ends this block early, say how to go on; `more` are options that this takes."""
+    hint = f"go on with: evofool resume {shlex.quote(str(path))}{more}"
     try:
         yield
     except KeyboardInterrupt:

@@ -11,7 +11,17 @@ import typer
 from ..errors import UserError, nearest
 from .common import printable
 
-_KINDS = ("operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings", "runs")
+_KINDS = (
+    "operators",
+    "scenarios",
+    "parts",
+    "classifiers",
+    "classifier-settings",
+    "architectures",
+    "data",
+    "settings",
+    "runs",
+)
 
 
 def list_(
@@ -25,8 +35,10 @@ def list_(
         raise UserError(f"unknown kind '{kind}'{nearest(kind, _KINDS)}")
     if kind == "runs" and not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that holds your runs")
-    for name, about in _runs(folder) if kind == "runs" else _listed(kind):
-        typer.echo(f"{name:<34} {about}".rstrip())
+    rows = _runs(folder) if kind == "runs" else _listed(kind)
+    width = max(34, max((len(name) for name, _ in rows), default=0))
+    for name, about in rows:
+        typer.echo(f"{name:<{width}} {about}".rstrip())
 
 
 def _first_line(thing: Any) -> str:
@@ -41,16 +53,11 @@ def _listed(kind: str) -> list[tuple[str, str]]:
             ("PATH", "class folders of images (or train/ and test/ of them), a zip of such, an .npz, IDX files"),
         ]
     if kind == "classifiers":
-        from ..classifiers import SHIPPED, shipped
+        return _classifiers()
+    if kind == "classifier-settings":
+        from ..classifiers.settings import described
 
-        cards = {name: json.loads((SHIPPED / name / "card.json").read_text()) for name in shipped()}
-        return [
-            (
-                name,
-                f"{card['architecture']}, trained on {card['data']}: {card['accuracy']:.1%} of the test images right",
-            )
-            for name, card in cards.items()
-        ]
+        return list(described().items())
     if kind == "architectures":
         from .. import networks
 
@@ -74,6 +81,23 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     base = arms.base()
     plain = [*arms.scenarios(base), arms.elitism(base), *arms.controls(base)]
     return [(s.arm.name, s.arm.about or arms.summary(s)) for s in plain]
+
+
+def _classifiers() -> list[tuple[str, str]]:
+    """Those of this package, and what can stand in front of the name of another."""
+    from ..classifiers import SHIPPED, adapters, shipped
+
+    cards = {name: json.loads((SHIPPED / name / "card.json").read_text()) for name in shipped()}
+    ours = [
+        (name, f"{card['architecture']}, trained on {card['data']}: {card['accuracy']:.1%} of the test images right")
+        for name, card in cards.items()
+    ]
+    files = [
+        ("DIR/", "one of your own, as `evofool train -o DIR` writes it"),
+        ("FILE.toml", 'any of these with its settings: spec = "https://host/path" and more'),
+    ]
+    kinds = [(form, about) for form, _, about in (line.partition(": ") for line in adapters().values())]
+    return [*ours, *files, *kinds]
 
 
 def _runs(folder: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DamagedRunError, UserError
-from .common import Json, Quiet, Run, Workers, count_of_workers, download_meter, printable, resumable, say
+from .common import Json, Quiet, Run, TrustCode, Workers, count_of_workers, download_meter, printable, resumable, say
 
 if TYPE_CHECKING:
     from ..checks import Check
@@ -34,6 +34,7 @@ def resume(
         bool,
         typer.Option("--allow-drift", help="Go on though code, data or a classifier has changed; the report says so."),
     ] = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +45,7 @@ def resume(
     """
     from .. import rundir
     from ..progress import progress
-    from .study import conduct
+    from .study import conduct, resume_options
 
     count = count_of_workers(workers)
     study = _study(rundir.read_run(run)["kind"])
@@ -52,8 +53,10 @@ def resume(
         say(f"{run}: has come to its end; nothing is left to do. Its report: {run / 'report.html'}", quiet=quiet)
         return
     with progress("reading", None, quiet=quiet) as meter:
-        plan, directory = study.reopen(run, allow_drift=allow_drift, progress=download_meter(meter))
-    with resumable(run), directory:
+        plan, directory = study.reopen(
+            run, allow_drift=allow_drift, trust_code=trust_code, progress=download_meter(meter)
+        )
+    with resumable(run, resume_options(plan)), directory:
         say(f"{run}: {_standing(plan, directory)}", quiet=quiet)
         command = str(directory.run.get("command", ""))
         conduct(plan, directory, run, workers=count, command=command, quiet=quiet, as_json=as_json)
@@ -73,6 +76,7 @@ def _standing(plan: Any, directory: Any) -> str:
 def verify(
     run: Run,
     offline: Annotated[bool, typer.Option("--offline", help="Hashes and counts only; no query.")] = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """See that a run is what was written: every hash and count; and that each finding still fools its classifier.
@@ -101,7 +105,7 @@ def verify(
     if offline or not found:
         return
     with progress("asking again", len(found), quiet=quiet) as meter:
-        results, account = checks.again(run, found, on_tick=meter.advance)
+        results, account = checks.again(run, found, trust_code=trust_code, on_tick=meter.advance)
     if not quiet:
         for check in results:
             if not check.same_class:
@@ -118,6 +122,7 @@ def replay(
     finding: Annotated[
         str, typer.Argument(metavar="RUN#N", help="A finding of a run, such as runs/first#17.", show_default=False)
     ],
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Ask about one finding again: one query. Exit code 1 if it does not fool any more."""
@@ -130,7 +135,7 @@ def replay(
     if int(number) not in found:
         known = f"1 to {max(found)}" if found else "none yet"
         raise UserError(f"{finding}: there is no such finding; {path} has {known}")
-    (check,), _ = checks.again(Path(path), [found[int(number)]])
+    (check,), _ = checks.again(Path(path), [found[int(number)]], trust_code=trust_code)
     if as_json:
         typer.echo(json.dumps(check._asdict() | {"finding": int(number)}))
     else:

@@ -11,12 +11,17 @@ import typer
 
 from ..errors import UserError
 from .common import (
+    Concurrency,
     Data,
     DataDir,
+    Device,
     Json,
     Out,
     Quiet,
+    TrustCode,
+    With,
     Workers,
+    classifier_settings,
     count_of_workers,
     download_meter,
     new_directory,
@@ -59,21 +64,25 @@ def operators(
     classifier: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,...",
-            help="Targets: shipped names or directories with a card; several to see what depends on the CNN "
-            "(mnist95 for mnist, digits for digits).",
+            metavar="SPEC,...",
+            help="Targets: shipped names, directories with a card, onnx:FILE, https://HOST/PATH and more, see `evofool "
+            "list classifiers`; several to see what depends on the CNN (mnist95 for mnist, digits for digits).",
             show_default=False,
         ),
     ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
+            metavar="SPEC",
             help="An independent classifier that reads the evolved images; none = without "
             "(mnist99 for mnist, digits-judge for digits).",
             show_default=False,
         ),
     ] = None,
+    with_: With = None,
+    device: Device = None,
+    concurrency: Concurrency = None,
+    trust_code: TrustCode = False,
     seeds: Annotated[int, typer.Option(metavar="N", help="Repetitions, each with images of its own.")] = 10,
     parts: Annotated[
         str | None,
@@ -153,6 +162,7 @@ def operators(
         data_dir=data_dir,
         classifiers=_names(classifier) or (str(target),),
         judge="" if judge == "none" else judge,
+        options=classifier_settings(with_, device, trust_code, concurrency),
         seeds=seeds,
         parts=chosen,
         names=_names(scenarios),
@@ -171,7 +181,7 @@ def operators(
         return
     command = _command(plan.config)
     directory = RunDirectory.create(out, run.head(plan, command))
-    with resumable(out), directory:
+    with resumable(out, resume_options(plan)), directory:
         seconds = planning.forecast(plan, count, directory.store)
         say(_announcement(plan, seconds, count, duration), quiet=quiet)
         conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
@@ -199,6 +209,13 @@ def conduct(
         typer.echo(f"\nreport: {report}")
 
 
+def resume_options(plan: Plan) -> str:
+    """What `evofool resume` takes besides the directory."""
+    from ..classifiers.sources import reaches
+
+    return " --trust-code" if reaches(plan.config.sources) else ""
+
+
 def _announcement(plan: Plan, seconds: float, workers: int, duration: Any) -> str:
     count = len(plan.scenarios)
     processes = "1 process" if workers == 1 else f"{workers} processes"
@@ -211,9 +228,12 @@ def _announcement(plan: Plan, seconds: float, workers: int, duration: Any) -> st
 def _command(config: Config) -> str:
     """What repeats a study; where it is written to and with how many processes makes no difference."""
     words = ["evofool", "study", "operators", "--data", config.data, "--seeds", str(config.seeds)]
-    words += ["--classifier", ",".join(config.classifiers), "--parts", ",".join(config.parts)]
+    specs = {name: config.sources[name].spec if name in config.sources else name for name in config.classifiers}
+    words += ["--classifier", ",".join(specs.values()), "--parts", ",".join(config.parts)]
     if config.judge:
-        words += ["--judge", config.judge]
+        words += ["--judge", config.sources[config.judge].spec if config.judge in config.sources else config.judge]
+    for name, value in config.options.items():
+        words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
     if config.names:
         words += ["--scenarios", ",".join(config.names)]
     for name, values in config.settings.items():

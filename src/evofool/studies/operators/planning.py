@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ...classifiers import load_classifier
+from ...classifiers.settings import Settings
+from ...classifiers.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...data import load_data
 from ...errors import ClassifierError, DataError, SpecError, nearest
@@ -25,8 +28,11 @@ class Config:
     Args:
         data: the images that evolve; see `load_data`.
         data_dir: where named data lie; None = the usual places.
-        classifiers: targets; the first one also gets the parts that need only one.
+        classifiers: targets, as for `load_classifier`; the first one also gets the parts that need only one. In a plan
+            these are names.
         judge: an independent classifier; "" = none.
+        options: what there is to say of targets and judge that have no card of ours; see `classifiers.settings`.
+        sources: how those are loaded again, by name; a plan fills it in.
         seeds: how many; seed k fixes one draw of images that all arms share.
         parts: see `scenarios.PARTS`.
         names: only these of the twelve scenarios and elitism, and the controls they are compared with; () = all.
@@ -43,6 +49,8 @@ class Config:
     data_dir: str | None = None
     classifiers: tuple[str, ...] = ("mnist95",)
     judge: str = "mnist99"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 10
     parts: tuple[str, ...] = ("scenarios", "controls", "judge", "hypotheses")
     names: tuple[str, ...] = ()
@@ -65,6 +73,8 @@ class Shard:
     data_dir: str | None
     judge: str
     gallery: bool
+    sources: Mapping[str, Settings] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     budget: int | None = None
     cache: bool = True
     confirm: int = 0
@@ -74,6 +84,20 @@ class Shard:
     def name(self) -> str:
         """What it is in the ledger and in messages."""
         return f"{self.scenario.arm.name} on {self.classifier}, seeds {', '.join(map(str, self.seeds))}"
+
+    def load(self, name: str) -> Classifier:
+        """Its target or judge.
+
+        Raises:
+            ClassifierError: it is not the one that the plan was made for.
+        """
+        classifier = classifier_of(name, self.sources)
+        if classifier.info.fingerprint != self.fingerprints.get(name, classifier.info.fingerprint):
+            raise ClassifierError(
+                f"{name} is another one each time it is loaded: expected the same weights; does it draw them at "
+                f"random? Load them from a file, or fix their seed"
+            )
+        return classifier
 
     def searches(self) -> list[str]:
         """What its searches are in the ledger."""
@@ -101,9 +125,13 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=8)
-def classifier_of(spec: str) -> Classifier:
-    """The classifier of a name, loaded once for each process."""
+def _loaded(spec: str | Settings) -> Classifier:
     return load_classifier(spec)
+
+
+def classifier_of(name: str, sources: Mapping[str, Settings]) -> Classifier:
+    """The classifier of a name, loaded once for each process."""
+    return _loaded(sources.get(name, name))
 
 
 @functools.lru_cache(maxsize=2)
@@ -207,12 +235,17 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     """
     folder = Path(config.data_dir) if config.data_dir else None
     dataset = load_data(config.data, split="test", data_dir=folder, progress=progress)
-    judge = config.judge if "judge" in config.parts else ""
+    judged = bool(config.judge) and "judge" in config.parts
+    config = _sourced(config, dataset, judged=judged)
+    judge = config.judge if judged else ""
+    fingerprints = {}
     for name in [*config.classifiers, *([judge] if judge else [])]:
-        check_fit(classifier_of(name).info, dataset)
+        info = classifier_of(name, config.sources).info
+        check_fit(info, dataset)
+        fingerprints[name] = info.fingerprint
     arms = _arms(config, len(dataset))
     if config.confirm is None:
-        metered = any(classifier_of(name).info.metered for name in config.classifiers)
+        metered = any(classifier_of(name, config.sources).info.metered for name in config.classifiers)
         config = replace(config, confirm=int(metered))
     confirm = config.confirm or 0
     shards = []
@@ -232,12 +265,33 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
                         data_dir=config.data_dir,
                         judge=judge,
                         gallery=shown,
+                        sources=config.sources,
+                        fingerprints=fingerprints,
                         cache=config.cache,
                         confirm=confirm,
                     )
                 )
     budget = _budget(config, sum(len(shard.seeds) for shard in shards))
     return Plan(config, arms, [replace(shard, budget=budget) for shard in shards], dataset)
+
+
+def _sourced(config: Config, dataset: Dataset, *, judged: bool) -> Config:
+    """The same, with names for all classifiers and with what it takes to load them again."""
+    sources = dict(config.sources)
+    names: list[str] = []
+    for spec in [*config.classifiers, *([config.judge] if judged else [])]:
+        name = spec
+        if spec not in sources:
+            name, source = sourced(spec, config.options, dataset, names)
+            sources |= {name: source} if source else {}
+        names.append(name)
+    if config.options.keys() - {"device", "trust_code"} and not sources:
+        raise ClassifierError(
+            f"{', '.join(sorted(config.options))} is said of {', '.join(names)}: a card says everything already; "
+            f"leave it out"
+        )
+    targets, judges = names[: len(config.classifiers)], names[len(config.classifiers) :]
+    return replace(config, classifiers=tuple(targets), judge=judges[0] if judges else config.judge, sources=sources)
 
 
 def _budget(config: Config, searches: int) -> int | None:
@@ -269,7 +323,7 @@ def forecast(plan: Plan, workers: int, store: Store | None = None) -> float:
     total = 0.0
     with one_thread():
         for name in plan.config.classifiers:
-            classifier = classifier_of(name)
+            classifier = classifier_of(name, plan.config.sources)
             if classifier.info.metered:
                 continue
             rows = plan.dataset.images[: classifier.info.micro_batch].float() / 255

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ... import __version__, rundir
-from ...contracts import Dataset
+from ...classifiers.sources import recorded, require_trust
 from ...errors import DamagedRunError, UserError
 from ...executors.local import map_shards, one_thread
 from ...files import write_bytes, write_png
@@ -31,29 +31,29 @@ from .shards import Done, leave, run_shard
 KIND = "operators"
 
 
-def target(spec: str, dataset: Dataset, store: Store | None = None) -> Target:
+def target(name: str, plan: Plan, store: Store | None = None) -> Target:
     """A classifier's own report on the images that the populations are drawn from.
 
     Args:
-        spec: its name.
-        dataset: the images.
+        name: of the classifier.
+        plan: it belongs to.
         store: the books of a run, where the report is kept and taken from when it is asked for again.
     """
-    name = f"test images of {spec}"
-    if store and name in store.finished():
-        return Target(**store.result(name))
-    classifier = classifier_of(spec)
+    chain = f"test images of {name}"
+    if store and chain in store.finished():
+        return Target(**store.result(chain))
+    classifier, dataset = classifier_of(name, plan.config.sources), plan.dataset
     scores = measure.ask(
-        classifier, dataset.images.float() / 255, account=f"test images/{spec}", store=store, chain=name, key=("all",)
+        classifier, dataset.images.float() / 255, account=f"test images/{name}", store=store, chain=chain, key=("all",)
     )
     table = measure.confusion(
         dataset.labels[None].long(), measure.predictions(scores)[None], len(classifier.info.class_names)
     )
     accuracy = float(measure.macro(table)[0][0])
     card = dict(getattr(classifier, "card", None) or {})
-    found = Target(spec, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card)
+    found = Target(name, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card)
     if store:
-        store.finish(name, dataclasses.asdict(found), let_go=name)
+        store.finish(chain, dataclasses.asdict(found), let_go=chain)
     return found
 
 
@@ -84,11 +84,13 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
     """What run.json holds: all that has to be the same when the run is resumed."""
     config = plan.config
     judge = [config.judge] if config.judge and "judge" in config.parts else []
-    infos = {name: classifier_of(name).info for name in [*config.classifiers, *judge]}
+    infos = {name: classifier_of(name, config.sources).info for name in [*config.classifiers, *judge]}
+    written = dataclasses.asdict(dataclasses.replace(config, sources={}))
+    sources = {name: recorded(source) for name, source in config.sources.items()}
     return {
         "kind": KIND,
         "command": command,
-        "config": dataclasses.asdict(config),
+        "config": {**written, "sources": sources},
         "versions": versions(),
         "code": code(),
         "data": {"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint},
@@ -97,6 +99,7 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
                 "fingerprint": info.fingerprint,
                 "micro_batch": info.micro_batch,
                 "memory_format": info.memory_format,
+                "dtype": info.dtype,
             }
             for name, info in infos.items()
         },
@@ -142,22 +145,29 @@ def drift(run: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def reopen(
-    path: Path, *, allow_drift: bool = False, progress: Callable[[str, int, int], None] | None = None
+    path: Path,
+    *,
+    allow_drift: bool = False,
+    trust_code: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Plan, RunDirectory]:
     """Take up a run where it was left.
 
     Args:
         path: of the run directory.
         allow_drift: go on though the code, the data or a classifier has changed; the report will say so.
+        trust_code: load classifiers that run code or send images somewhere, as the directory says.
         progress: told of downloads, as by `load_data`.
 
     Raises:
         UserError: something has changed, or another process works on it.
         DamagedRunError: what is there is not what was written.
     """
-    recorded = rundir.read_run(path)
-    again = plan(config_of(recorded), progress=progress)
-    changed = drift(recorded, head(again, ""))
+    run = rundir.read_run(path)
+    config = config_of(run)
+    config = dataclasses.replace(config, sources=require_trust(config.sources, path, trust_code=trust_code))
+    again = plan(config, progress=progress)
+    changed = drift(run, head(again, ""))
     if changed and not allow_drift:
         raise UserError(
             f"{path}: changed since the run began: {'; '.join(changed)}; go on with what began it, or give "
@@ -217,8 +227,8 @@ def execute(
         leave()
     with one_thread():  # as in the workers: the same sums in the same order
         own = store or Store()
-        targets = [target(name, plan.dataset, own) for name in config.classifiers]
-        judge = target(config.judge, plan.dataset, own) if config.judge and "judge" in config.parts else None
+        targets = [target(name, plan, own) for name in config.classifiers]
+        judge = target(config.judge, plan, own) if config.judge and "judge" in config.parts else None
     if directory and store:
         shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
         done = [Done.from_json(store.result(shard.name)) for shard in plan.shards]
@@ -229,6 +239,7 @@ def execute(
         seconds[shard.scenario.arm.name] = seconds.get(shard.scenario.arm.name, 0.0) + result.seconds
     galleries = [result.gallery for result in done if result.gallery]
     sheets = {shown.about.file: shown.image for shown in galleries}
+    infos = {name: classifier_of(name, config.sources).info for name in config.classifiers}
     findings = []
     for number, shown in enumerate((shown for result in done for shown in result.findings), 1):
         file = f"images/finding_{number:05d}.png"
@@ -248,8 +259,8 @@ def execute(
             "cache": config.cache,
             "confirm": config.confirm,
             "threads": 1,
-            "micro_batch": {name: classifier_of(name).info.micro_batch for name in config.classifiers},
-            "memory_format": {name: classifier_of(name).info.memory_format for name in config.classifiers},
+            "micro_batch": {name: info.micro_batch for name, info in infos.items()},
+            "memory_format": {name: info.memory_format for name, info in infos.items()},
         },
         versions=versions(),
         data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "count": len(plan.dataset)},

@@ -26,7 +26,7 @@ from ...rundir import Finding
 from ...search import Problem, Progress, run, start
 from ...store import Store
 from . import measure, scenarios
-from .planning import Shard, classifier_of, dataset_of
+from .planning import Shard, dataset_of
 from .results import Gallery, Run, run_from
 
 SHOWN = 20  # members of a gallery
@@ -193,7 +193,7 @@ def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
     """
     started = time.perf_counter()
     store = _books(shard.directory) if shard.directory else None
-    scenario, classifier = shard.scenario, classifier_of(shard.classifier)
+    scenario, classifier = shard.scenario, shard.load(shard.classifier)
     first = population(dataset_of(shard.data, shard.data_dir), shard.seeds, scenario.population)
     ledger = Ledger(
         classifier,
@@ -258,7 +258,7 @@ def _measured(shard: Shard, first: Labelled, last: Progress, curves: Curves, led
     images = to_lattice(genome.genes(genomes), None)
     predicted = measure.predictions(scores)
     tables = measure.confusion(genomes.label, predicted, len(info.class_names))
-    judge = classifier_of(shard.judge) if shard.judge else None
+    judge = shard.load(shard.judge) if shard.judge else None
     store = ledger.store if shard.directory else Store()
     runs, found = [], []
     for row, seed in enumerate(shard.seeds):

@@ -1,0 +1,104 @@
+"""Other people's classifiers on the command line: in studies, in workers, and when a run is taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evofool import rundir
+from test_cli import SMALL, Here, here
+
+__all__ = ["here"]  # a fixture
+
+MINE = """
+import torch
+from evofool import load_classifier
+module = load_classifier("digits").module
+def probabilities(images):
+    return module(images).softmax(1)
+def random():
+    weight = torch.rand(10, 784, generator=torch.Generator().manual_seed(torch.seed()))
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.utils.skip_init(torch.nn.Linear, 784, 10, bias=False))
+    net[1].weight.data = weight - 0.5
+    return net
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_study_of_a_function_is_that_of_the_network_inside_it(mine: Path, here: Callable[..., Here]) -> None:
+    plain = ["study", "operators", *SMALL, "--parts", "scenarios"]
+    done = here(*plain, "--classifier", "mine.py:module,digits", "--workers", "2", "-o", "both")
+    assert done.returncode == 0, done.stderr
+    study = json.loads((mine / "both" / "study.json").read_text())
+    runs = {(run["classifier"], run["seed"]): run for run in study["runs"]}
+    assert {name for name, _ in runs} == {"module", "digits"}
+    for (name, seed), run in runs.items():
+        assert {**run, "classifier": "digits"} == runs["digits", seed], name
+
+
+def test_such_a_run_is_checked_and_taken_up_only_by_who_trusts_it(
+    mine: Path, here: Callable[..., Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["study", "operators", *SMALL, "--parts", "scenarios", "--classifier", "mine.py:probabilities"]
+    with monkeypatch.context() as patch:
+        patch.setattr("evofool.studies.operators.run.keep", _stop)
+        stopped = here(*arguments, "--workers", "1", "-o", "run")
+    assert stopped.returncode == 130 and "evofool resume run --trust-code" in stopped.stderr
+    (mine / "mine.py").write_text("open('ran', 'w')\n" + MINE)
+    for verb in (["resume", "run"], ["resume", "run", "--allow-drift"]):
+        refused = here(*verb)
+        assert refused.returncode == 2 and "if the run is your own, add --trust-code" in refused.stderr
+    assert not (mine / "ran").exists(), "the code that a run directory names was run"
+    (mine / "mine.py").write_text(MINE)
+    assert here("resume", "run", "--trust-code", "--workers", "1").returncode == 0
+    assert rundir.findings(mine / "run"), "nothing was fooled"
+    for verb in ("verify", "replay"):
+        what = "run#1" if verb == "replay" else "run"
+        assert here(verb, what).returncode == 2
+        assert here(verb, what, "--trust-code").returncode == 0
+    assert "trust_code" not in (mine / "run" / "run.json").read_text()
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_weights_that_are_drawn_anew_each_time_are_refused(mine: Path, here: Callable[..., Here]) -> None:
+    done = here("study", "operators", *SMALL, "--classifier", "mine.py:random", "--workers", "2", "-o", "run")
+    assert done.returncode == 2 and "another one each time it is loaded" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--classifier", "mine.py:nothing"], "mine.py has no 'nothing'"),
+        (["--classifier", "mine.py:probabilities", "--with", "kind"], "--with kind: expected KEY=VALUE"),
+        (["--classifier", "mine.py:probabilities", "--with", "kin=logits"], "did you mean 'kind'"),
+        (["--classifier", "mine.py:probabilities", "--with", "kind=a", "--with", "kind=b"], "kind is given twice"),
+        (["--classifier", "digits", "--with", "kind=logits"], "a card says everything already"),
+        (["--classifier", "mine.py:probabilities", "--with", "device=cpu", "--device", "mps"], "give one of them"),
+        (["--classifier", "mine.py:probabilities", "--device", "cuda:7"], "device cuda:7 is not there"),
+        (["--classifier", "torchscript:net.pt"], "give --trust-code"),
+    ],
+)
+def test_what_is_said_wrongly_is_one_line_and_nothing_is_written(
+    mine: Path, here: Callable[..., Here], options: list[str], words: str
+) -> None:
+    done = here("study", "operators", *SMALL, *options, "-o", "run")
+    assert done.returncode == 2 and words in done.stderr and done.stderr.strip().count("\n") == 0
+    assert not (mine / "run").exists()
+
+
+def test_everything_that_can_be_given_is_listed(here: Callable[..., Here]) -> None:
+    kinds = here("list", "classifiers").stdout
+    assert all(form in kinds for form in ("mnist95", "DIR/", "onnx:FILE", "https://HOST/PATH", "pkg.mod:attr"))
+    assert "class_names" in here("list", "classifier-settings").stdout
