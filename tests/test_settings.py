@@ -16,7 +16,8 @@ from evofool.classifiers.settings import Settings, described, settings
 from evofool.classifiers.sources import reaches, recorded, require_trust, sourced
 from evofool.contracts import Dataset
 from evofool.data import load_data
-from evofool.errors import ClassifierError, UserError
+from evofool.errors import ClassifierError, ContradictionWarning, UserError
+from evofool.ledger import Ledger
 from fakes import stream
 
 
@@ -174,6 +175,22 @@ def test_softmaxed_scores_are_taken_for_probabilities() -> None:
     module = nn.Sequential(linear(), nn.Softmax(1))
     assert load_classifier(module, image_shape="1x4x4").info.kind == "probabilities"
     assert load_classifier(linear(), image_shape="1x4x4").info.kind == "logits"
+
+
+def test_what_is_said_and_contradicted_by_the_answers_is_told() -> None:
+    softmaxed = nn.Sequential(linear(), nn.Softmax(1))
+    with pytest.warns(ContradictionWarning, match="they look softmaxed already; if so, say --with kind=probabilities"):
+        load_classifier(softmaxed, image_shape="1x4x4", kind="logits")
+    with pytest.raises(ClassifierError, match=r"said to give probabilities, but answers .*say --with kind=logits"):
+        load_classifier(linear(), image_shape="1x4x4", kind="probabilities")
+
+
+@pytest.mark.parametrize("shifted", [lambda x: (x - 0.5) / 0.25, lambda x: x * 255, lambda x: x + torch.nan])
+def test_images_that_are_normalised_already_are_refused(shifted) -> None:
+    ledger = Ledger(load_classifier(linear(), data=data()), searches=1)
+    with pytest.raises(ClassifierError, match=r"expected \[0, 1\]: are they normalised already"):
+        ledger.ask(shifted(data().images / 255), torch.zeros(6, dtype=torch.int64))
+    assert ledger.counts.issued.item() == 0
 
 
 def test_one_output_becomes_two_classes() -> None:

@@ -71,6 +71,10 @@ class DamagedRunError(EvofoolError):
     exit_code = 4
 
 
+class ContradictionWarning(UserWarning):
+    """What was said of a classifier is not what its answers look like; the command line prints it as a line."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest known one, and all of them."""
     known = sorted(known)

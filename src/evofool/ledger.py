@@ -155,7 +155,14 @@ class Ledger:
             raise ClassifierError(
                 f"images of shape {tuple(images.shape[1:])} for {info.name}, which expects {info.image_shape} (C, H, W)"
             )
-        if not len(images):
+        if len(images):
+            low, high = (float(edge) for edge in images.aminmax())
+            if not (low >= 0 and high <= 1):  # nor NaN
+                raise ClassifierError(
+                    f"images from {low:.4g} to {high:.4g} for {info.name}; expected [0, 1]: are they normalised "
+                    f"already? Give them as they are: what the classifier wants is done inside"
+                )
+        else:
             return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
         names = hashes(images) if self._cache is not None or self._durable else []
         batch = _Asked(images, search, names, len(info.class_names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from ..contracts import ClassifierInfo, Dataset, ScoreKind
-from ..errors import ClassifierError, OutOfMemoryError, TargetError
+from ..errors import ClassifierError, ContradictionWarning, OutOfMemoryError, TargetError
 from ..shapes import Float, Tensor
 from .prepare import Prepare
 from .settings import Settings
@@ -285,8 +286,22 @@ def _seen(
             f"{name} answered a batch of {rows} with shape {list(answer.shape)}, expected [{rows}, K]: a row of scores "
             f"for each image"
         )
+    softmaxed = looks_like_probabilities(answer)
     if kind is None:
-        kind = "probabilities" if looks_like_probabilities(answer) else "logits"
+        kind = "probabilities" if softmaxed else "logits"
+    elif kind == "logits" and softmaxed:
+        warnings.warn(
+            f"{name} is said to give logits, but its scores are at least 0 and sum to 1: they look softmaxed already; "
+            f"if so, say --with kind=probabilities",
+            ContradictionWarning,
+            stacklevel=2,
+        )
+    elif kind == "probabilities" and not softmaxed and bool(((answer < 0) | (answer > 1)).any()):
+        low, high = answer.double().aminmax()
+        raise ClassifierError(
+            f"{name} is said to give probabilities, but answers {float(low):.4g} to {float(high):.4g}; expected "
+            f"[0, 1]: say --with kind=logits, or put a softmax behind it"
+        )
     return kind, answer.shape[1]
 
 

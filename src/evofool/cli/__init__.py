@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from . import doctor, listing, runs, study, train
-from .common import Program, heed_signals
+from .common import Program, heed_signals, show_warnings
 
 app = typer.Typer(
     cls=Program,
@@ -47,4 +47,5 @@ def _options(
 def main() -> None:
     """Run the program. EVOFOOL_DEBUG=1 shows the tracebacks of expected errors, too."""
     heed_signals()
+    show_warnings()
     app()

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ..errors import DamagedRunError, EvofoolError, UserError
+from ..errors import ContradictionWarning, DamagedRunError, EvofoolError, UserError
 
 
 class Terminated(BaseException):
@@ -61,6 +62,19 @@ def heed_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
+
+
+def show_warnings() -> None:
+    """Print our own warnings as one line, as errors are."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, ContradictionWarning):
+            typer.echo(f"evofool: {printable(' '.join(str(message).split()))}", err=True)
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 Data = Annotated[
