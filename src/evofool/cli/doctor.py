@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UserError
 from .common import (
     Concurrency,
     Data,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..contracts import Dataset
     from ..doctor import Agreement, Diagnosis, Reaction
 
-_WIDEST = 80
+_NARROWEST, _WIDEST = 40, 80  # columns
 _LABEL = 18  # columns of the left side
 _NAMES = 12  # classes that are named
 _USUAL_BUDGET = 10_000
@@ -54,15 +55,12 @@ def doctor(
     trust_code: TrustCode = False,
     budget: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="Forecast time and cost for so many queries (10,000).", show_default=False
-        ),
+        typer.Option(metavar="N", help="Forecast time and cost for so many queries (10,000).", show_default=False),
     ] = None,
     queries: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
             help="Ask at most so many (32 of a metered target, 1,000 of a local model).",
             show_default=False,
         ),
@@ -81,6 +79,8 @@ def doctor(
     from ..executors.local import one_thread
     from ..progress import progress
 
+    if budget is not None and budget < 1:
+        raise UserError(f"--budget {budget}: expected at least 1")
     said = settings(classifier, classifier_settings(with_, device, trust_code, concurrency))
     with progress("reading", None, quiet=quiet) as meter:
         images = _images(data, data_dir, said.image_shape, download_meter(meter))
@@ -88,7 +88,9 @@ def doctor(
         loaded = load_classifier(said, data=images)
         limit = queries or (LIMIT_METERED if loaded.info.metered else LIMIT_LOCAL)
         with progress("asking", limit, quiet=quiet) as meter:
-            diagnosis = examine(loaded, images, queries=queries, budget=budget or _USUAL_BUDGET, on_tick=meter.advance)
+            forecast_for = _USUAL_BUDGET if budget is None else budget
+            diagnosis = examine(loaded, images, queries=queries, budget=forecast_for, on_tick=meter.advance)
+            meter.advance(max(0, limit - diagnosis.asked))
     if as_json:
         typer.echo(json.dumps(to_json(diagnosis)))
     elif not quiet:
@@ -112,8 +114,8 @@ def _images(data: str, data_dir: str | None, image_shape: tuple[int, int, int] |
 
 def _show(diagnosis: Diagnosis) -> None:
     """The page, with bold heads on a terminal."""
-    for text, head in page(diagnosis, min(_WIDEST, shutil.get_terminal_size().columns)):
-        typer.secho(printable(text), bold=head)
+    for text, head in page(diagnosis, max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))):
+        typer.secho(printable(text), bold=head or None)
 
 
 def page(d: Diagnosis, width: int) -> Iterator[tuple[str, bool]]:
@@ -231,7 +233,7 @@ def _seconds(seconds: float) -> str:
     from ..progress import duration
 
     if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
+        return f"{seconds * 1e6:.3g} µs"
     return (
         f"{seconds * 1e3:.2g} ms" if seconds < 0.0995 else f"{seconds:.2f} s" if seconds < 9.95 else duration(seconds)
     )
@@ -242,7 +244,8 @@ def _forecast(d: Diagnosis) -> str:
 
     assert d.forecast is not None
     seconds, cost = d.forecast.seconds, d.forecast.cost
-    time = "how long they take was not measured" if seconds is None else f"about {duration(seconds)} for the answers"
+    about = "less than 0.1 s" if seconds is not None and seconds < 0.1 else f"about {duration(seconds or 0)}"
+    time = "how long they take was not measured" if seconds is None else f"{about} for the answers"
     price = f"; they cost {cost:,.2f}" if cost is not None else ""
     unknown = "; what they cost is not known (say so: --with cost=PRICE)" if cost is None and d.metered else ""
     return f"{d.forecast.queries:,} queries: {time}{price}{unknown}. What the search itself computes comes on top."
