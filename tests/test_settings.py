@@ -16,7 +16,7 @@ from evofool.classifiers.settings import Settings, described, settings
 from evofool.classifiers.sources import reaches, recorded, require_trust, sourced
 from evofool.contracts import Dataset
 from evofool.data import load_data
-from evofool.errors import ClassifierError, ContradictionWarning, UserError
+from evofool.errors import ClassifierError, ClassifierWarning, UserError
 from evofool.ledger import Ledger
 from fakes import stream
 
@@ -179,7 +179,7 @@ def test_softmaxed_scores_are_taken_for_probabilities() -> None:
 
 def test_what_is_said_and_contradicted_by_the_answers_is_told() -> None:
     softmaxed = nn.Sequential(linear(), nn.Softmax(1))
-    with pytest.warns(ContradictionWarning, match="they look softmaxed already; if so, say --with kind=probabilities"):
+    with pytest.warns(ClassifierWarning, match="they look softmaxed already; if so, say --with kind=probabilities"):
         load_classifier(softmaxed, image_shape="1x4x4", kind="logits")
     with pytest.raises(ClassifierError, match=r"said to give probabilities, but answers .*say --with kind=logits"):
         load_classifier(linear(), image_shape="1x4x4", kind="probabilities")

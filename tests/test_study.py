@@ -10,7 +10,9 @@ import sys
 import pytest
 import torch
 
-from evofool.errors import ClassifierError, DataError, SpecError
+from evofool import load_classifier
+from evofool.errors import ClassifierError, ClassifierWarning, DataError, SpecError
+from evofool.reports.findings import findings
 from evofool.rundir import RunDirectory
 from evofool.store import Store
 from evofool.studies.operators import planning, run, scenarios, shards
@@ -232,3 +234,25 @@ def test_an_untouched_image_that_is_misread_is_no_finding() -> None:
     misread = sum(sum(row) - row[i] for table in done.results.runs for i, row in enumerate(table.confusion))
     assert misread > 0, "no image was misread"
     assert done.findings == []
+
+
+def test_what_is_to_be_minded_about_a_classifier_stands_in_the_results() -> None:
+    def rounded(images: torch.Tensor) -> torch.Tensor:
+        return load_classifier("digits").module(images).softmax(1).mul(10).round().div(10)
+
+    still = {"population": ("40",), "generations": ("1",)}
+    config = dataclasses.replace(SMALL, names=("FPS_AC_SM",), parts=("scenarios",), judge="", seeds=1, settings=still)
+    plan = planning.plan(config)
+    assert run.target("digits", plan).flags == {}
+    rough = load_classifier(rounded, data=plan.dataset, kind="probabilities")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.warns(ClassifierWarning, match="rough: rounded-scores: All scores"),
+    ):
+        patch.setattr(run, "classifier_of", lambda name, sources: rough)
+        flags = run.target("rough", plan).flags
+    assert list(flags) == ["rounded-scores"]
+    results = run.execute(plan, workers=1).results
+    told = dataclasses.replace(results, targets=[dataclasses.replace(results.targets[0], flags=flags)])
+    assert findings(told)[0].text.startswith("To mind of digits in all that follows: rounded-scores. All scores")
+    assert findings(results)[0] == findings(told)[1]

@@ -71,8 +71,8 @@ class DamagedRunError(EvofoolError):
     exit_code = 4
 
 
-class ContradictionWarning(UserWarning):
-    """What was said of a classifier is not what its answers look like; the command line prints it as a line."""
+class ClassifierWarning(UserWarning):
+    """Something to mind about a classifier; the command line prints it as a line."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

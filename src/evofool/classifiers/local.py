@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from ..contracts import ClassifierInfo, Dataset, ScoreKind
-from ..errors import ClassifierError, ContradictionWarning, OutOfMemoryError, TargetError
+from ..errors import ClassifierError, ClassifierWarning, OutOfMemoryError, TargetError
 from ..shapes import Float, Tensor
 from .prepare import Prepare
 from .settings import Settings
@@ -293,7 +293,7 @@ def _seen(
         warnings.warn(
             f"{name} is said to give logits, but its scores are at least 0 and sum to 1: they look softmaxed already; "
             f"if so, say --with kind=probabilities",
-            ContradictionWarning,
+            ClassifierWarning,
             stacklevel=2,
         )
     elif kind == "probabilities" and not softmaxed and bool(((answer < 0) | (answer > 1)).any()):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ..errors import ContradictionWarning, DamagedRunError, EvofoolError, UserError
+from ..errors import ClassifierWarning, DamagedRunError, EvofoolError, UserError
 
 
 class Terminated(BaseException):
@@ -69,7 +69,7 @@ def show_warnings() -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, ContradictionWarning):
+        if issubclass(category, ClassifierWarning):
             typer.echo(f"evofool: {printable(' '.join(str(message).split()))}", err=True)
         else:
             usual(message, category, *where, **more)

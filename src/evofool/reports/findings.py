@@ -52,6 +52,7 @@ def findings(results: Results, analysis: Analysis | None = None) -> list[Finding
         *((text, "scenarios") for text in _failed(analysis)),
         *((text, "run") for text in interrupted(results)),
     ]
+    texts = [*((text, "classifiers") for text in _to_mind(results)), *texts]
     found = [Finding(text, anchor, results.command) for text, anchor in texts]
     missing = [claim for claim in analysis.claims if claim.verdict == claims.NOT_RUN]
     if missing:
@@ -60,6 +61,14 @@ def findings(results: Results, analysis: Analysis | None = None) -> list[Finding
         text = f"{what[0].upper()}{what[1:]}: {' '.join(f'“{claim.text}”' for claim in missing)}"
         found.append(Finding(text, "claims", claims.with_part(results, *parts) if parts else results.command))
     return found
+
+
+def _to_mind(results: Results) -> Iterable[str]:
+    """What everything else rests on, so it comes first."""
+    for target in [*results.targets, *([results.judge] if results.judge else [])]:
+        if target.flags:
+            names = ", ".join(target.flags)
+            yield f"To mind of {target.name} in all that follows: {names}. {' '.join(target.flags.values())}"
 
 
 def interrupted(results: Results) -> Iterable[str]:

@@ -157,6 +157,9 @@ def _subtitle(results: Results, analysis: Analysis) -> str:
 
 def _classifiers(results: Results, analysis: Analysis) -> Iterable[Block]:
     yield sheets.targets(analysis)
+    for target in [*results.targets, *([results.judge] if results.judge else [])]:
+        for flag, seen in target.flags.items():
+            yield Text(f"To mind of {target.name}: {flag}. {seen}")
     source = {} if analysis.comparable else paper.load().classifier
     for number, target in enumerate(results.targets):
         rows = tables.target_report(target, results.class_names, source)

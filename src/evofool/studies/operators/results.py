@@ -132,6 +132,7 @@ class Target:
         accuracy: on the test set, in [0, 1].
         confusion: on the test set, K rows (true class) by K + 1 columns (prediction, "no answer").
         card: its card, as far as it has one.
+        flags: what to mind about its answers, with what was seen; see `doctor.Flag`.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Target:
     accuracy: float
     confusion: list[list[int]]
     card: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

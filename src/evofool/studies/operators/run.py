@@ -8,6 +8,7 @@ import hashlib
 import json
 import platform
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +19,8 @@ import torch
 
 from ... import __version__, rundir
 from ...classifiers.sources import recorded, require_trust
-from ...errors import DamagedRunError, UserError
+from ...doctor import examine
+from ...errors import ClassifierWarning, DamagedRunError, UserError
 from ...executors.local import map_shards, one_thread
 from ...files import write_bytes, write_png
 from ...rundir import Finding, RunDirectory
@@ -29,10 +31,11 @@ from .results import Results, Target
 from .shards import Done, leave, run_shard
 
 KIND = "operators"
+EXAMINED = 32  # queries that the doctor may ask of a classifier before a study; its test images are asked anyway
 
 
 def target(name: str, plan: Plan, store: Store | None = None) -> Target:
-    """A classifier's own report on the images that the populations are drawn from.
+    """A classifier's own report on the images that the populations are drawn from, and what to mind about it.
 
     Args:
         name: of the classifier.
@@ -50,8 +53,12 @@ def target(name: str, plan: Plan, store: Store | None = None) -> Target:
         dataset.labels[None].long(), measure.predictions(scores)[None], len(classifier.info.class_names)
     )
     accuracy = float(measure.macro(table)[0][0])
+    diagnosis = examine(classifier, dataset, queries=EXAMINED, store=store, account=f"doctor/{name}", throughput=False)
+    flags = {finding.flag.value: finding.seen for finding in diagnosis.findings}
+    for flag, seen in flags.items():
+        warnings.warn(f"{name}: {flag}: {seen}", ClassifierWarning, stacklevel=2)
     card = dict(getattr(classifier, "card", None) or {})
-    found = Target(name, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card)
+    found = Target(name, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card, flags)
     if store:
         store.finish(chain, dataclasses.asdict(found), let_go=chain)
     return found
@@ -221,14 +228,14 @@ def execute(
         on_tick(sum(shard.evaluations for shard in plan.shards if shard.name in finished))
     if directory:
         left = [dataclasses.replace(shard, directory=str(directory.path.absolute())) for shard in left]
-    try:
-        ran = map_shards(run_shard, left, workers=workers, on_tick=on_tick)
-    finally:
-        leave()
     with one_thread():  # as in the workers: the same sums in the same order
         own = store or Store()
         targets = [target(name, plan, own) for name in config.classifiers]
         judge = target(config.judge, plan, own) if config.judge and "judge" in config.parts else None
+    try:
+        ran = map_shards(run_shard, left, workers=workers, on_tick=on_tick)
+    finally:
+        leave()
     if directory and store:
         shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
         done = [Done.from_json(store.result(shard.name)) for shard in plan.shards]
