@@ -4,10 +4,11 @@ PYTHON ?= python3
 DEMO ?= runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
+FULL := .venv-full
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test torture lint format bench docs docs-check clean distclean
+.PHONY: help install demo test test-full torture lint format bench docs docs-check clean distclean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -36,6 +37,15 @@ demo: $(VENV)/.installed ## Run the operator study on embedded digits, and say w
 test: $(VENV)/.installed-test ## Run all tests, and see that they reach 95% of the lines.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95
 
+$(FULL)/.installed: pyproject.toml constraints-full.txt $(VENV)/.installed
+	@$(FULL)/bin/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m venv $(FULL)
+	$(FULL)/bin/python -m pip install --disable-pip-version-check --constraint constraints-full.txt \
+	--editable '.[timm,hf]' pytest
+	@touch $@
+
+test-full: $(FULL)/.installed ## Test what needs the full torch (5 GB, in .venv-full): timm, torchvision, transformers.
+	$(FULL)/bin/python -m pytest tests_full
+
 torture: $(VENV)/.installed ## Kill, cut, flip, fill and forge runs, and see that what is promised holds.
 	$(BIN)/python torture/run.py
 
@@ -50,6 +60,7 @@ format: $(VENV)/.installed-test ## Bring all files into the house format.
 
 bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
 	$(BIN)/python benchmarks/operators.py
+	$(BIN)/python benchmarks/adapters.py
 
 docs: $(VENV)/.installed ## Write the pages with figures anew from the numbers of their runs.
 	$(BIN)/python docs/make_operator_study.py
@@ -59,9 +70,9 @@ docs-check: $(VENV)/.installed ## See that those pages agree with the numbers.
 	$(BIN)/python docs/make_operator_study.py --check
 	$(BIN)/python docs/make_reliability.py --check
 
-clean: ## Remove caches and other leftovers; runs/ and .venv stay.
+clean: ## Remove caches and other leftovers; runs/ and the environments stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
-	find src tests docs benchmarks torture -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests tests_full docs benchmarks torture -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv as well.
-	rm -rf $(VENV) src/evofool.egg-info
+distclean: clean ## Remove .venv and .venv-full as well.
+	rm -rf $(VENV) $(FULL) src/evofool.egg-info

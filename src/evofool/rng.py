@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,18 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _BLOCK = 16_384  # words worked on at a time: they and their temporaries stay in the fastest caches
 _MASK = (1 << 64) - 1
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Leave the global generators of Python, NumPy and PyTorch as they were, whatever a library draws in the block."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def search_id(name: str) -> int:

@@ -27,7 +27,7 @@ def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifi
     """Load what a Python name stands for.
 
     A class or a function without required arguments is called first: it is a factory. What it stands for then is one of
-    ours already, a PyTorch module, a scikit-learn estimator, or a callable that takes images [N C H W] in [0, 1] (a
+    ours already, a PyTorch module, a Keras model, an estimator, or a callable on images [N C H W] in [0, 1] (a
     float32 tensor; an array with `arrays = "numpy"`) and gives scores [N K], or whole numbers [N], the labels.
 
     Raises:
@@ -51,7 +51,8 @@ def adopt(thing: Any, name: str, origin: str, settings: Settings, data: Dataset 
 
     from .torch import state_digest, take_over
 
-    if "keras" in sys.modules and isinstance(thing, sys.modules["keras"].Model):  # on PyTorch it is a module as well
+    keras_model: Any = getattr(sys.modules.get("keras"), "Model", ())
+    if isinstance(thing, keras_model):  # which on PyTorch is a module as well
         from .keras import adopt as adopt_keras
 
         return adopt_keras(thing, name, digest(origin, state_digest(thing)), settings, data)
