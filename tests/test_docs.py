@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import models
 from evofool.classifiers import SHIPPED
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,8 @@ def test_the_python_examples_run(page: Path) -> None:
 def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path) -> None:
     shutil.copytree(SHIPPED / "mnist95", tmp_path / "mine")
     (tmp_path / "runs").mkdir()
+    if page.name == "classifiers.md":
+        models.export_onnx(tmp_path / "net.onnx")
     for words in commands(page):
         if words[1:3] == ["study", "operators"]:
             arguments = [*words[1:], "--dry-run"]

@@ -55,12 +55,12 @@ def _resolved(said: Settings, classifier: Classifier, name: str) -> Settings:
         "kind": info.kind,
         "image_shape": info.image_shape,
         "micro_batch": info.micro_batch,
-        "memory_format": info.memory_format,
         "concurrency": info.concurrency,
         "metered": info.metered,
         "background": info.background,
-        "device": info.device,
     }
+    if info.device != "remote":
+        found |= {"device": info.device, "memory_format": info.memory_format}
     if len(set(info.class_names)) == len(info.class_names):
         order = getattr(classifier, "order", None) or list(range(len(info.class_names)))
         found["classes"] = info.class_names
