@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import inspect
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -201,7 +201,8 @@ def settings(spec: str, given: Mapping[str, Any] | None = None) -> Settings:
         name = first["loc"][0] if first["loc"] else ""
         said = f" = {str(values[name])[:80]!r}" if name in values and name not in ("headers", "params") else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise ClassifierError(f"{where}{name}{said}: {message}" if name else f"{where}{message}") from None
+    # Here, and not above: the context would hold all that was given, and what is secret in it.
+    raise ClassifierError(f"{where}{name}{said}: {message}" if name else f"{where}{message}")
 
 
 def _read(path: Path) -> dict[str, Any]:
