@@ -22,14 +22,19 @@ from test_rooms import SOURCES, imports
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PINS = [
-    Requirement(line)
-    for line in (ROOT / "constraints.txt").read_text().splitlines()
-    if line.strip() and not line.startswith("#")
-]
+
+
+def pins(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+
+
+PINS, PINS_FULL = pins("constraints.txt"), pins("constraints-full.txt")
 PINNED = {canonicalize_name(pin.name): next(iter(pin.specifier)) for pin in PINS}
+PINNED_FULL = {canonicalize_name(pin.name): next(iter(pin.specifier)) for pin in PINS_FULL}
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 OURS = {"test", "bench"}  # extras of those who work on it; the others are for users
+FULL = {"timm", "hf"}  # extras that need the full torch, and so an environment of their own
 FOR_USERS = [
     *PROJECT["project"]["dependencies"],
     *(line for key, lines in EXTRAS.items() if key not in OURS for line in lines),
@@ -38,6 +43,11 @@ NEEDED = [
     requirement
     for requirement in map(Requirement, [*FOR_USERS, *EXTRAS["test"], *EXTRAS["bench"]])
     if requirement.name != "evofool"  # one of its own extras
+    and str(requirement) not in {line for extra in FULL for line in EXTRAS[extra]}
+]
+NEEDED_FULL = [
+    Requirement(line)
+    for line in [*PROJECT["project"]["dependencies"], *(line for extra in FULL for line in sorted(EXTRAS[extra]))]
 ]
 
 
@@ -46,9 +56,10 @@ def test_the_version_stands_in_two_places_and_is_one():
 
 
 def test_the_pinned_set_is_exact_and_each_once():
-    assert len(PINNED) == len(PINS)
-    assert {specifier.operator for specifier in PINNED.values()} == {"=="}
-    assert all(Version(specifier.version).local is None for specifier in PINNED.values())  # any build of that version
+    for pinned, listed in ((PINNED, PINS), (PINNED_FULL, PINS_FULL)):
+        assert len(pinned) == len(listed) > 50
+        assert {specifier.operator for specifier in pinned.values()} == {"=="}
+        assert all(Version(specifier.version).local is None for specifier in pinned.values())  # any build of it
     assert PINNED["torch"].version == "2.13.0"
 
 
@@ -57,6 +68,18 @@ def test_each_requirement_has_a_range_that_holds_its_pin(requirement):
     assert canonicalize_name(requirement.name) in PINNED, "is not in constraints.txt"
     assert {specifier.operator for specifier in requirement.specifier} == {">="}
     assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)].version, prereleases=True)
+
+
+@pytest.mark.parametrize("requirement", NEEDED_FULL, ids=str)
+def test_each_requirement_has_a_range_that_holds_its_pin_beside_the_full_torch(requirement):
+    assert canonicalize_name(requirement.name) in PINNED_FULL, "is not in constraints-full.txt"
+    assert {specifier.operator for specifier in requirement.specifier} == {">="}
+    assert requirement.specifier.contains(PINNED_FULL[canonicalize_name(requirement.name)].version, prereleases=True)
+
+
+def test_torchvision_is_only_where_the_full_torch_is():
+    assert "torchvision" in PINNED_FULL
+    assert "torchvision" not in PINNED
 
 
 def test_what_is_needed_by_what_is_needed_is_pinned_too():
@@ -85,7 +108,13 @@ def test_what_the_sources_import_is_what_the_project_needs():
     for path in SOURCES.rglob("*.py"):
         outside |= {name.partition(".")[0] for _, name in imports(ast.parse(path.read_text()), path, SOURCES)}
     outside -= {*sys.stdlib_module_names, "evofool", ""}
-    named = {"sklearn": "scikit-learn", "PIL": "pillow", "annotated_types": "pydantic", "markupsafe": "jinja2"}
+    named = {
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "annotated_types": "pydantic",
+        "markupsafe": "jinja2",
+        "jsonpath_rfc9535": "jsonpath-rfc9535",
+    }
     declared = {Requirement(line).name for line in FOR_USERS}
     assert {named.get(name, name) for name in outside} == declared
 
@@ -131,7 +160,7 @@ def test_the_scripts_that_make_runs_exist():
 @pytest.fixture
 def fresh(tmp_path) -> Path:
     """A folder with what make reads, and no environment."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-full.txt"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from evofool import networks, training
+from evofool import augmentation, networks, saving, training
 from evofool.classifiers import card as cards
 from evofool.classifiers import load_classifier
 from evofool.classifiers.torch import MICRO_BATCHES
@@ -151,7 +151,7 @@ def test_held_out_images_are_never_learned_from(target: float | None, monkeypatc
         learned.update(image.numpy().tobytes() for image in (images * 255).round().to(torch.uint8))
 
     monkeypatch.setattr(training, "_learn", watch)
-    monkeypatch.setattr(training, "_augment", lambda images, background, generator: images)
+    monkeypatch.setattr(training, "moved", lambda images, background, generator: images)
     training.train(data, target_accuracy=target, seed=5, epochs=1)
     kept, asked = split_off(data, 20, 5)
     assert learned == {image.numpy().tobytes() for image in kept.images}
@@ -224,7 +224,7 @@ def test_augmentation_moves_each_image_a_little_and_in_its_own_way() -> None:
     image = torch.full((1, 28, 28), 0.8)
     image[0, 10:18, 12:16] = 0.1
     generator = torch.Generator().manual_seed(0)
-    moved = training._augment(image.repeat(200, 1, 1, 1), 0.8, generator)
+    moved = augmentation.moved(image.repeat(200, 1, 1, 1), 0.8, generator)
     assert len(moved.flatten(1).unique(dim=0)) == 200
     assert moved.min() > 0.1 - 1e-6
     assert moved.max() < 0.8 + 1e-6
@@ -243,11 +243,11 @@ def test_augmentation_moves_each_image_a_little_and_in_its_own_way() -> None:
 
 def test_an_empty_canvas_stays_empty() -> None:
     canvas = torch.full((5, 3, 8, 8), 0.6)
-    assert torch.allclose(training._augment(canvas, 0.6, torch.Generator().manual_seed(1)), canvas)
+    assert torch.allclose(augmentation.moved(canvas, 0.6, torch.Generator().manual_seed(1)), canvas)
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
-    factors = [training._schedule(step / 1000) for step in range(1001)]
+    factors = [augmentation.schedule(step / 1000) for step in range(1001)]
     assert 0 < factors[0] < 0.15
     assert max(factors) == pytest.approx(1.0) == factors[100]
     assert factors[550] == pytest.approx(0.5)
@@ -262,7 +262,7 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """No measurement where its result is of no interest."""
-    monkeypatch.setattr(training, "fastest_layout", lambda module, image_shape: ("channels_last", 50))
+    monkeypatch.setattr(saving, "fastest_layout", lambda module, image_shape: ("channels_last", 50))
 
 
 def test_what_is_saved_is_what_is_loaded(trained: training.Trained, tmp_path: Path, measured: None) -> None:
@@ -314,7 +314,7 @@ def test_a_directory_that_holds_something_is_refused_before_any_work(
     trained: training.Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "note.txt").write_text("mine")
-    monkeypatch.setattr(training, "fastest_layout", lambda *given: pytest.fail("measured before the refusal"))
+    monkeypatch.setattr(saving, "fastest_layout", lambda *given: pytest.fail("measured before the refusal"))
     with pytest.raises(UserError, match="is not empty"):
         training.save(trained, halves(400, 0), tmp_path, "mine")
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]

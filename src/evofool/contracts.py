@@ -69,6 +69,9 @@ class Classifier(Protocol):
     Laws: a row's scores do not depend on the other rows of a batch of the same size; a row without an answer is NaN; a
     call that fails as a whole raises TargetError. A label answer is one-hot; the classes that a top-k answer leaves out
     are -inf (logits) or 0 (probabilities).
+
+    As many threads call it at a time as `info.concurrency` says. One that has an attribute `ahead` is called by so many
+    more, and itself lets no more than `info.concurrency` be in flight: requests are made ready while it waits for others.
     """
 
     info: ClassifierInfo

@@ -223,11 +223,16 @@ class Ledger:
 
         return MeteredModule(self, originals, labels, criterion)
 
+    @property
+    def _at_a_time(self) -> int:
+        """Requests that are made at a time; a classifier may take more than it lets be in flight."""
+        return self.classifier.info.concurrency + int(getattr(self.classifier, "ahead", 0))
+
     # One batch, step by step --------------------------------------------------------------------------------------
 
     def _together(self, requests: list[_Request]) -> list[list[_Request]]:
         """Those that are charged at once: all, where several are on their way at a time; else one after another."""
-        return [requests] if self.classifier.info.concurrency > 1 and requests else [[request] for request in requests]
+        return [requests] if self._at_a_time > 1 and requests else [[request] for request in requests]
 
     def _reserve(self, batch: _Asked, requests: list[_Request]) -> None:
         """Charge requests, as far as the budgets reach."""
@@ -291,7 +296,7 @@ class Ledger:
                     kept = Batch(names.reshape(-1, 16), batch.payer[rows], scores, status)
                     self.store.put(self.chain, request.name, kept)
 
-        concurrency = min(self.classifier.info.concurrency, len(requests))
+        concurrency = min(self._at_a_time, len(requests))
         if concurrency <= 1:
             for request in requests:
                 send(request)

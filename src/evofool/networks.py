@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .errors import ClassifierError, nearest
+from .shapes import Float, Tensor
 
 _SHAPE = ("in_channels", "classes", "size")
 _LARGEST = 1_000_000  # of a number in a card: far above any sane one, far below what overflows a size
@@ -140,6 +142,50 @@ def initialise(module: nn.Module, generator: torch.Generator) -> nn.Module:
         else:
             assert not list(part.parameters(recurse=False)), f"initialise does not know {type(part).__name__}"
     return module
+
+
+class drawn_from(TorchDispatchMode):  # noqa: N801 (read as a verb: `with drawn_from(generator):`)
+    """Within it, what other people's code draws from the global generator comes from `generator`; CPU only.
+
+    Networks of libraries draw their first weights and their dropout in their own code, which takes no generator.
+    """
+
+    def __init__(self, generator: torch.Generator):
+        super().__init__()
+        self._generator = generator
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation, with the generator if it takes one."""
+        kwargs = dict(kwargs or {})
+        overload = func._overloadname.replace("default", "")
+        variants = (f"{overload}_generator".strip("_"), "generator")
+        if any(argument.name == "generator" for argument in func._schema.arguments):
+            kwargs["generator"] = kwargs.get("generator") or self._generator
+        else:
+            packet = func.overloadpacket
+            for name in [name for name in variants if name in packet.overloads()][:1]:
+                func, kwargs["generator"] = getattr(packet, name), self._generator
+        return func(*args, **kwargs)
+
+
+def two_logits(output: Float[Tensor, "N 1"]) -> Float[Tensor, "N 2"]:
+    """The single output z of a network as the logits 0 and z: their softmax is 1 - sigmoid(z) and sigmoid(z)."""
+    return torch.cat([torch.zeros_like(output), output], dim=1)
+
+
+class SingleSigmoid(nn.Module):
+    """A network with one output z, asked for the probabilities of two classes: sigmoid(-z) and sigmoid(z).
+
+    Each is computed by itself: 1 - sigmoid(z) would be rounded to 0 from z = 17 on.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 2"]:
+        """Probabilities."""
+        return two_logits(self.network(images)).softmax(dim=1)
 
 
 def _at_least(smallest: int, size: tuple[int, int]) -> None:

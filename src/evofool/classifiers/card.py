@@ -12,136 +12,65 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import safetensors.torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
 from .. import networks
 from ..errors import ClassifierError, UserError, nearest
 from ..shapes import Tensor
+from . import pretrained
+from .schema import FORMAT, Adversarial, Card, Preparation, build_arguments
+
+__all__ = [
+    "Adversarial",
+    "Card",
+    "Preparation",
+    "build_arguments",
+    "fingerprint",
+    "read",
+    "require_empty",
+    "serialise",
+    "write",
+]
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
-FORMAT = "evofool-classifier/1"
 _LARGEST_CARD = 1_000_000
 _LARGEST_WEIGHTS = 1_000_000_000
-_FROM_SHAPE = {"in_channels", "classes", "size"}
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Card(BaseModel):
-    """What is known of a trained classifier.
+def fingerprint(
+    architecture: str,
+    arguments: Mapping[str, Any],
+    weights: bytes,
+    output: str = "scores",
+    preparation: Preparation | None = None,
+) -> str:
+    """SHA-256 over all that decides the scores, hex.
 
-    Attributes:
-        format: of this card.
-        name: short name for tables.
-        architecture: a function of `networks`.
-        arguments: what it is given besides channels, classes and size, which follow from the next but one.
-        kind: what the scores are.
-        class_names: one for each of the K classes, in the order of the scores.
-        image_shape: (C, H, W).
-        range: of a pixel.
-        background: gray level of an empty canvas in the training data.
-        accuracy: on the test images, which had no part in training; None if there were none.
-        held_out_accuracy: on the held-out training images that decided when to stop.
-        held_out: how many these were.
-        data: the training images, by name.
-        data_fingerprint: SHA-256 of the training images before the held-out ones were taken, see `Dataset`.
-        seed: of initialisation, order, augmentation and of the choice of held-out images.
-        target_accuracy: where training was to stop; None for a best effort.
-        epochs: passes over the training images that were begun.
-        steps: batches learned from up to the weights that were kept.
-        batch_size: images in a batch.
-        learning_rate: the largest one.
-        torch: version that trained it; another one may round differently.
-        command: what remakes it.
-        weights_sha256: of the weights file.
-        memory_format: the faster layout on the machine that trained it.
-        micro_batch: the fastest number of rows in one call there. Both stay as recorded: rounding depends on them.
+    Architecture, arguments (shape and outputs among them) and the weights file; what is made of the output and of the
+    images where that is not the usual.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    format: Literal["evofool-classifier/1"]
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    architecture: str
-    arguments: dict[str, int]
-    kind: Literal["logits"]
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
-    image_shape: tuple[Count, Count, Count]
-    range: tuple[float, float]
-    background: Share
-    accuracy: Share | None
-    held_out_accuracy: Share
-    held_out: Count
-    data: str
-    data_fingerprint: Digest
-    seed: int
-    target_accuracy: Share | None
-    epochs: Count
-    steps: Count
-    batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0)]
-    torch: str
-    command: str | None
-    weights_sha256: Digest
-    memory_format: Literal["contiguous", "channels_last"]
-    micro_batch: Annotated[int, Field(gt=0, le=100_000)]
-
-    @field_validator("range")
-    @classmethod
-    def _unit(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value != (0.0, 1.0):
-            raise ValueError("expected [0.0, 1.0]")
-        return value
-
-    @field_validator("name", "data", "class_names")
-    @classmethod
-    def _printable(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not all(text.isprintable() for text in ([value] if isinstance(value, str) else value)):
-            raise ValueError("expected printable characters")
-        return value
-
-    @field_validator("class_names")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("expected names that differ")
-        return value
-
-    @field_validator("arguments")
-    @classmethod
-    def _own(cls, value: dict[str, int]) -> dict[str, int]:
-        if _FROM_SHAPE & value.keys():
-            raise ValueError("channels, classes and size follow from image_shape and class_names; leave them out")
-        return value
-
-    def build_arguments(self) -> dict[str, Any]:
-        """Everything that `networks.build` needs."""
-        return build_arguments(self.image_shape, len(self.class_names), self.arguments)
-
-
-def build_arguments(image_shape: tuple[int, int, int], classes: int, arguments: Mapping[str, int]) -> dict[str, Any]:
-    """What `networks.build` needs for images [C H W] of so many classes, besides the architecture's own arguments."""
-    return {"in_channels": image_shape[0], "classes": classes, "size": tuple(image_shape[1:]), **arguments}
-
-
-def fingerprint(architecture: str, arguments: Mapping[str, Any], weights: bytes) -> str:
-    """SHA-256 over architecture, arguments (shape and classes among them) and the weights file, hex."""
-    head = json.dumps([architecture, dict(arguments)], sort_keys=True)
+    parts: list[Any] = [architecture, dict(arguments)]
+    if output != "scores" or preparation is not None:
+        parts += [output, None if preparation is None else preparation.model_dump(mode="json")]
+    head = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(head.encode() + b"\n" + weights).hexdigest()
 
 
 def serialise(module: nn.Module) -> bytes:
     """The weights file of a module: the same bytes for the same weights."""
-    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+    tensors = module.state_dict().items()
+    # Some networks hold a tensor under two names, which the format refuses to share.
+    return safetensors.torch.save(
+        {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors}
+    )
 
 
 def read(directory: Path) -> tuple[Card, nn.Module, str]:
@@ -165,12 +94,20 @@ def read(directory: Path) -> tuple[Card, nn.Module, str]:
             f"{directory / WEIGHTS} was changed or damaged: its SHA-256 is {found[:12]}…, the card says "
             f"{card.weights_sha256[:12]}…; train it again, or fetch it again"
         )
+    arguments = card.build_arguments()
     try:
-        module = networks.build(card.architecture, card.build_arguments())
+        if pretrained.is_library(card.architecture):
+            if card.arguments:
+                raise ClassifierError(f"{card.architecture} takes no arguments, expected {{}}")
+            module = pretrained.network(card.architecture, arguments["classes"]).module
+        else:
+            module = networks.build(card.architecture, arguments)
     except ClassifierError as error:
         raise ClassifierError(f"{directory / CARD}: {error}") from None
     module.load_state_dict(_read_tensors(directory / WEIGHTS, weights, card, module.state_dict()), assign=True)
-    return card, module.eval(), fingerprint(card.architecture, card.build_arguments(), weights)
+    if card.output == "sigmoid":
+        module = networks.SingleSigmoid(module)
+    return card, module.eval(), fingerprint(card.architecture, arguments, weights, card.output, card.preparation)
 
 
 def require_empty(directory: Path) -> None:

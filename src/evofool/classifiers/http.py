@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import urllib.parse
 import zlib
 from collections.abc import Iterator
@@ -99,7 +100,10 @@ class HttpClassifier:
 
     Attributes:
         info: see `ClassifierInfo`.
+        ahead: requests that are made ready while others are in flight.
     """
+
+    ahead = 2
 
     def __init__(self, url: str, settings: Settings, wire: Wire):
         self.info = wire.info
@@ -108,6 +112,7 @@ class HttpClassifier:
         self._wire = wire
         self._secrets = Secrets()
         self._timeout = settings.timeout or TIMEOUT
+        self._in_flight = threading.BoundedSemaphore(wire.info.concurrency)
         self._client: tuple[Any, httpx2.AsyncClient] | None = None  # and the loop that it lives in
         self._dressed()
 
@@ -120,7 +125,9 @@ class HttpClassifier:
         """
         request = self._request(images)
         try:
-            return self._wire.read(_answer(in_background(self._post(**request), self._timeout)), len(images))
+            with self._in_flight:
+                reply = in_background(self._post(**request), self._timeout)
+            return self._wire.read(_answer(reply), len(images))
         except Exception as error:
             clean = self._secrets.cleaned(_told(error, self._timeout))
         raise clean  # here, and not above, so that nothing secret hangs on it as its context

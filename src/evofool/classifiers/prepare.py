@@ -20,7 +20,7 @@ class Prepare:
 
     Attributes:
         channels: 1 = gray, 3 = colour; gray is repeated, colour becomes its luminance. None = as they come.
-        size: (H, W); None = as they come.
+        size: (H, W), of which images are left as they are; None = as they come.
         crop: with it, the image is first resized so that this share of it fills `size`, and then its middle is cut
             out, its proportions kept; without it, it is stretched to `size`.
         interpolation: of the resizing, without aliasing.
@@ -55,23 +55,25 @@ class Prepare:
         return images.permute(0, 2, 3, 1).contiguous() if self.layout == "NHWC" else images
 
     def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        smooth = self.interpolation != "nearest"
         target = size
         if self.crop:
             height, width = images.shape[2:]
-            factor = max(math.floor(size[0] / self.crop) / height, math.floor(size[1] / self.crop) / width)
-            target = (max(size[0], round(height * factor)), max(size[1], round(width * factor)))
-        if tuple(images.shape[2:]) != target:
-            images = functional.interpolate(
-                images,
-                target,
-                mode=self.interpolation,
-                antialias=smooth,
-                **({"align_corners": False} if smooth else {}),
-            )
-            images = images.clamp(0, 1) if self.interpolation == "bicubic" else images
-        top, left = (target[0] - size[0]) // 2, (target[1] - size[1]) // 2
+            high, wide = math.floor(size[0] / self.crop), math.floor(size[1] / self.crop)
+            by_height = high * width >= wide * height  # what is left over is cut off at the sides
+            target = (high, high * width // height) if by_height else (wide * height // width, wide)
+        if self.interpolation == "bicubic":  # overshoots; like Pillow, it is kept within white after each axis
+            images = self._interpolated(images, (images.shape[2], target[1])).clamp(0, 1)
+            images = self._interpolated(images, target).clamp(0, 1)
+        else:
+            images = self._interpolated(images, target)
+        top, left = round((target[0] - size[0]) / 2), round((target[1] - size[1]) / 2)  # as torchvision
         return images[:, :, top : top + size[0], left : left + size[1]]
+
+    def _interpolated(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(images.shape[2:]) == size:
+            return images
+        more = {} if self.interpolation == "nearest" else {"antialias": True, "align_corners": False}
+        return functional.interpolate(images, size, mode=self.interpolation, **more)
 
     def about(self, image_shape: tuple[int, int, int]) -> str:
         """In words, for images of a shape: "resized to 224 x 224 (bilinear), gray repeated, normalised"."""

@@ -61,7 +61,12 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     if kind == "architectures":
         from .. import networks
 
-        return [(name, _first_line(function)) for name, function in networks.architectures().items()]
+        own = [(name, _first_line(function)) for name, function in networks.architectures().items()]
+        return [
+            *own,
+            ("timm:NAME", "any classifier of the timm library, to train further: its weights, a new last layer"),
+            ("torchvision:NAME", "any of torchvision's with a dense last layer, likewise"),
+        ]
     if kind == "operators":
         import importlib
 
