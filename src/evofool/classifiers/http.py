@@ -9,11 +9,11 @@ import http.client
 import http.cookiejar
 import json
 import logging
+import math
 import os
 import re
 import socket
 import ssl
-import threading
 import urllib.parse
 import zlib
 from collections.abc import Iterator
@@ -112,8 +112,7 @@ class HttpClassifier:
         self._wire = wire
         self._secrets = Secrets()
         self._timeout = settings.timeout or TIMEOUT
-        self._in_flight = threading.BoundedSemaphore(wire.info.concurrency)
-        self._client: tuple[Any, httpx2.AsyncClient] | None = None  # and the loop that it lives in
+        self._client: tuple[Any, httpx2.AsyncClient, asyncio.Semaphore] | None = None  # and the loop they live in
         self._dressed()
 
     def __call__(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
@@ -125,8 +124,8 @@ class HttpClassifier:
         """
         request = self._request(images)
         try:
-            with self._in_flight:
-                reply = in_background(self._post(**request), self._timeout)
+            turns = 1 + math.ceil(self.ahead / self.info.concurrency)
+            reply = in_background(self._post(**request), turns * self._timeout)
             return self._wire.read(_answer(reply), len(images))
         except Exception as error:
             clean = self._secrets.cleaned(_told(error, self._timeout))
@@ -159,10 +158,12 @@ class HttpClassifier:
         import httpx2
 
         reply = None
+        client, turn = self._open()
         try:
             async with (
+                turn,
                 asyncio.timeout(self._timeout),
-                self._open().stream("POST", url, headers=headers, **body) as response,
+                client.stream("POST", url, headers=headers, **body) as response,
             ):
                 reply = _Reply(response.status_code, response.headers)
                 async for part in response.aiter_raw():
@@ -174,8 +175,8 @@ class HttpClassifier:
                 raise
         return reply
 
-    def _open(self) -> httpx2.AsyncClient:
-        """The client of this loop; only the loop's thread comes here."""
+    def _open(self) -> tuple[httpx2.AsyncClient, asyncio.Semaphore]:
+        """The client of this loop, and who may ask now; only the loop's thread comes here."""
         import httpx2
 
         loop = asyncio.get_running_loop()
@@ -189,8 +190,8 @@ class HttpClassifier:
                 limits=limits,
                 cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),  # keeps none
             )
-            self._client = (loop, client)
-        return self._client[1]
+            self._client = (loop, client, asyncio.Semaphore(self.info.concurrency))
+        return self._client[1], self._client[2]
 
 
 def _answer(reply: _Reply) -> bytes:
