@@ -25,7 +25,7 @@ os.environ.update(ONE_THREAD)  # before torch is loaded
 import torch
 
 from evofool.classifiers import SHIPPED, load_classifier
-from evofool.classifiers.card import read
+from evofool.classifiers.support.card import read
 from evofool.classifiers.torch import lay_out
 from evofool.contracts import Classifier
 from evofool.data import load_data
@@ -39,7 +39,7 @@ HELD_TO = {"torch": 1.05, "onnx": 1.05}
 MODULE = """
 from pathlib import Path
 from evofool.classifiers import SHIPPED
-from evofool.classifiers.card import read
+from evofool.classifiers.support.card import read
 net = read(SHIPPED / "digits")[1]
 """
 Call = Callable[[Any], Any]

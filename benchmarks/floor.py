@@ -14,7 +14,7 @@ import torch
 
 import report
 from evofool.classifiers import SHIPPED
-from evofool.classifiers.card import read
+from evofool.classifiers.support.card import read
 from evofool.classifiers.torch import MemoryFormat, tune_allocator
 from setting import Setting, forward
 from timing import Times, ratio

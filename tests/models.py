@@ -17,7 +17,7 @@ from torch import nn
 
 from evofool import networks
 from evofool.classifiers import SHIPPED
-from evofool.classifiers.card import read
+from evofool.classifiers.support.card import read
 from evofool.contracts import Dataset
 from evofool.data import load_data
 from evofool.rng import untouched

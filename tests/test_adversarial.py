@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from evofool import networks, saving, training
 from evofool.adversarial import Pgd, parse, robust_accuracy
-from evofool.classifiers import card as cards
 from evofool.classifiers import load_classifier
+from evofool.classifiers.support import card as cards
 from evofool.contracts import Dataset
 from evofool.data import fingerprint, load_data
 from evofool.errors import ClassifierError

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from evofool import networks
-from evofool.classifiers import card as cards
 from evofool.classifiers import fake, load_classifier, shipped
 from evofool.classifiers import torch as adapter
+from evofool.classifiers.support import card as cards
 from evofool.classifiers.torch import TorchClassifier, fastest_layout, lay_out, tune_allocator
 from evofool.contracts import Classifier, ClassifierInfo
 from evofool.errors import ClassifierError, OutOfMemoryError, TargetError, UserError

@@ -17,9 +17,10 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from evofool import cli, finetune, networks, saving, training
-from evofool.classifiers import card as cards
-from evofool.classifiers import load_classifier, pretrained
-from evofool.classifiers.prepare import Prepare
+from evofool.classifiers import SHIPPED, load_classifier
+from evofool.classifiers.support import card as cards
+from evofool.classifiers.support import pretrained
+from evofool.classifiers.support.prepare import Prepare
 from evofool.contracts import Dataset
 from evofool.data import fingerprint, split_off
 from evofool.errors import ClassifierError, DataError
@@ -218,7 +219,7 @@ def test_cards_from_before_are_read_as_before(name: str) -> None:
     classifier = load_classifier(name)
     assert classifier.info.fingerprint == BEFORE[name]
     assert classifier.info.preparation == ""
-    file = Path(cards.__file__).parent / "shipped" / name / "card.json"
+    file = SHIPPED / name / "card.json"
     assert file.read_text() == cards.Card.model_validate_json(file.read_text()).model_dump_json(indent=2) + "\n"
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import models
 from evofool.classifiers import load_classifier
-from evofool.classifiers.protobuf import external_files
+from evofool.classifiers.support.protobuf import external_files
 from evofool.errors import ClassifierError, TargetError
 
 LEVELS = (torch.arange(256) / 255).view(1, 1, 16, 16)  # one image with every gray level

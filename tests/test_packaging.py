@@ -34,7 +34,7 @@ PINNED = {canonicalize_name(pin.name): next(iter(pin.specifier)) for pin in PINS
 PINNED_FULL = {canonicalize_name(pin.name): next(iter(pin.specifier)) for pin in PINS_FULL}
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 OURS = {"test", "bench"}  # extras of those who work on it; the others are for users
-FULL = {"timm", "hf"}  # extras that need the full torch, and so an environment of their own
+FULL = ("hf", "timm")  # extras that need the full torch, and so an environment of their own
 FOR_USERS = [
     *PROJECT["project"]["dependencies"],
     *(line for key, lines in EXTRAS.items() if key not in OURS for line in lines),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evofool.classifiers.prepare import Prepare
+from evofool.classifiers.support.prepare import Prepare
 from evofool.errors import ClassifierError
 
 

@@ -514,3 +514,39 @@ except Exception as error:
     finished = run(code)
     assert "no complete answer within 0.2 s" in finished.stdout, finished.stderr
     assert time.monotonic() - begun < 30
+
+
+def test_as_many_are_in_flight_as_may_be_and_never_more(recorder):
+    """More are made ready than may be sent: those wait for their turn, and their time begins with it."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def pause(body: bytes) -> float:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.05)
+        with lock:
+            now[0] -= 1
+        return 0.0
+
+    recorder.pause = pause
+    classifier = endpoint(recorder.address, concurrency=3, timeout=5)
+    assert classifier.ahead > 0 and endpoint(recorder.address, concurrency=1).ahead == 0
+    images = (torch.arange(24) / 255).view(24, 1, 1, 1).expand(24, 1, 4, 4)
+    answers = Ledger(classifier, searches=1).ask(images, torch.zeros(24, dtype=torch.int64))
+    assert answers.status.tolist() == [ANSWERED] * 24
+    assert most[0] == 3
+
+
+def test_after_a_refusal_nothing_more_is_sent_until_the_next_run(ports):
+    case = f"refused-{os.getpid()}"
+    address = f"http://127.0.0.1:{ports['http']}/{case}/status_401/1/4"
+    classifier = endpoint(address, concurrency=4)
+    found = search(classifier)
+    assert found.error is not None and found.error.fatal
+    sent = tally(ports["http"], case)
+    assert 1 <= sent["fired"] <= 4 and sent["images"] <= found.issued
+    for _ in range(4 - sent["fired"]):
+        with pytest.raises(TargetError):
+            classifier(pictures()[0, :1])
+    assert search(classifier).status == [ANSWERED] * CALLS  # credentials that are good again

@@ -12,8 +12,8 @@ from torch.nn.utils import skip_init
 
 from evofool import load_classifier
 from evofool.classifiers import adapters, kind_of, shipped
-from evofool.classifiers.settings import Settings, described, settings
-from evofool.classifiers.sources import reaches, recorded, require_trust, sourced
+from evofool.classifiers.support.settings import Settings, described, settings
+from evofool.classifiers.support.sources import reaches, recorded, require_trust, sourced
 from evofool.contracts import Dataset
 from evofool.data import load_data
 from evofool.errors import ClassifierError, ClassifierWarning, UserError

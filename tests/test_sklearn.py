@@ -26,8 +26,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 import models
 from evofool.classifiers import load_classifier
-from evofool.classifiers.settings import Settings
 from evofool.classifiers.sklearn import adopt
+from evofool.classifiers.support.settings import Settings
 from evofool.contracts import Classifier, Dataset
 from evofool.data import load_data
 from evofool.errors import ClassifierError

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from evofool import augmentation, networks, saving, training
-from evofool.classifiers import card as cards
 from evofool.classifiers import load_classifier
+from evofool.classifiers.support import card as cards
 from evofool.classifiers.torch import MICRO_BATCHES
 from evofool.contracts import Dataset
 from evofool.data import fingerprint, load_data, split_off

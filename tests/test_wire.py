@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from evofool.classifiers.settings import Settings
-from evofool.classifiers.settings import settings as checked
-from evofool.classifiers.wire import Secrets, Wire, telling, wire
+from evofool.classifiers.support.settings import Settings
+from evofool.classifiers.support.settings import settings as checked
+from evofool.classifiers.support.wire import Secrets, Wire, telling, wire
 from evofool.contracts import Dataset
 from evofool.errors import ClassifierError, TargetError
 

@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 
 from evofool import load_classifier, training
-from evofool.classifiers import card as cards
+from evofool.classifiers.support import card as cards
 from evofool.contracts import Dataset
 from evofool.data import fingerprint
 from evofool.errors import ClassifierError, UserError

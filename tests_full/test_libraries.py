@@ -15,7 +15,7 @@ import transformers
 from PIL import Image
 
 from evofool import load_classifier
-from evofool.classifiers.prepare import Prepare
+from evofool.classifiers.support.prepare import Prepare
 from evofool.errors import ClassifierError
 
 # Libraries round to bytes after resizing along each axis; we do not. In units of full white.
@@ -143,7 +143,7 @@ def test_a_tiny_timm_network_scores_as_timm_does() -> None:
 
 
 def names_of_timm() -> list[str]:
-    from evofool.classifiers.pretrained import distinct
+    from evofool.classifiers.support.pretrained import distinct
 
     descriptions = timm.data.ImageNetInfo("imagenet-1k").label_descriptions()
     return list(distinct([text.partition(",")[0] for text in descriptions]))

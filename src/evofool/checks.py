@@ -11,8 +11,8 @@ import torch
 
 from . import locks, objectives, rundir
 from .classifiers import load_classifier
-from .classifiers.settings import Settings, settings
-from .classifiers.sources import require_trust
+from .classifiers.support.settings import Settings, settings
+from .classifiers.support.sources import require_trust
 from .contracts import Classifier
 from .errors import DamagedRunError, UserError
 from .files import refuse_link

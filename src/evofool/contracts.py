@@ -71,7 +71,8 @@ class Classifier(Protocol):
     are -inf (logits) or 0 (probabilities).
 
     As many threads call it at a time as `info.concurrency` says. One that has an attribute `ahead` is called by so many
-    more, and itself lets no more than `info.concurrency` be in flight: requests are made ready while it waits for others.
+    more, and itself lets no more than `info.concurrency` be in flight: requests are made ready while others are waited
+    for.
     """
 
     info: ClassifierInfo

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from . import networks
-from .classifiers import card as cards
-from .classifiers import pretrained
-from .classifiers.prepare import Prepare
+from .classifiers.support import card as cards
+from .classifiers.support import pretrained
+from .classifiers.support.prepare import Prepare
 from .classifiers.torch import lay_out
 from .contracts import Dataset
 from .data import fingerprint

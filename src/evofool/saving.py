@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from .adversarial import Pgd, robust_accuracy
-from .classifiers import card as cards
-from .classifiers import pretrained
-from .classifiers.prepare import Prepare
+from .classifiers.support import card as cards
+from .classifiers.support import pretrained
+from .classifiers.support.prepare import Prepare
 from .classifiers.torch import MemoryFormat, fastest_layout, lay_out
 from .contracts import Dataset
 from .errors import ClassifierError

@@ -14,7 +14,7 @@ from torch.nn import functional
 from . import finetune, networks
 from .adversarial import Pgd
 from .augmentation import moved, schedule
-from .classifiers import pretrained
+from .classifiers.support import pretrained
 from .classifiers.torch import lay_out, tune_allocator
 from .contracts import Dataset
 from .data import split_off

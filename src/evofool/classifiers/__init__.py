@@ -14,28 +14,13 @@ from ..errors import ClassifierError, nearest
 
 if TYPE_CHECKING:  # contracts bring torch, and `evofool --help` must not wait for it
     from ..contracts import Classifier, Dataset
-    from .settings import Settings
+    from .support.settings import Settings
 
 __all__ = ["adapters", "load_classifier", "shipped"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 _SUFFIXES = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".skops": "sklearn"}
-_NO_KINDS = {
-    "answers",
-    "background",
-    "card",
-    "fake",
-    "local",
-    "prepare",
-    "pretrained",
-    "protobuf",
-    "schema",
-    "settings",
-    "signature",
-    "sources",
-    "torch",
-    "wire",
-}
+_NO_KINDS = {"fake", "torch"}  # stand-ins for tests, and what a card needs: neither has a prefix
 _PREFIX = re.compile(r"^([a-z0-9]+):(?!\\)(.+)$", re.S)
 PROGRAMS = {"export", "torchscript"}  # files that are programs, whatever they are called
 
@@ -47,7 +32,8 @@ def shipped() -> list[str]:
 
 def adapters() -> dict[str, str]:
     """The kinds of classifiers that a prefix names, such as `onnx:`, and the first line about each."""
-    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    names = sorted(module.name for module in modules if not module.ispkg)
     found = {}
     for name in names:
         if name not in _NO_KINDS:
@@ -103,7 +89,7 @@ def load_classifier(
             scikit-learn, a function of images. A plain word that is the name of a shipped classifier means
             that one; write `./mnist95` or `mnist95/` for a directory of the same name. A classifier that is already
             loaded is returned as it is.
-        settings: what else there is to say of it, by the names of `classifiers.settings.Settings`.
+        settings: what else there is to say of it, by the names of `classifiers.support.settings.Settings`.
         data: images that it will be asked about; where nothing else says so, they decide the shape of the images and
             the names of the classes.
         more: as `settings`, one by one: `load_classifier("onnx:net.onnx", kind="probabilities")`.
@@ -112,8 +98,8 @@ def load_classifier(
         ClassifierError: there is no such classifier, it cannot be loaded, or does not say enough of itself.
     """
     from ..contracts import Classifier
-    from .settings import Settings
-    from .settings import settings as checked
+    from .support.settings import Settings
+    from .support.settings import settings as checked
 
     given = {**(settings or {}), **more}
     if isinstance(spec, Settings):

@@ -19,9 +19,9 @@ from typing import IO
 from ..contracts import Dataset
 from ..errors import ClassifierError, TargetError
 from ..shapes import Float, Tensor
-from .answers import LARGEST, strict
-from .settings import Settings
-from .wire import Secrets, Wire, telling, wire
+from .support.answers import LARGEST, strict
+from .support.settings import Settings
+from .support.wire import Secrets, Wire, telling, wire
 
 TIMEOUT = 30.0  # seconds, with the start of the program if the request is its first
 _TAIL = 200  # characters of what a dead program wrote to stderr

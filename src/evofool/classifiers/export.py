@@ -9,9 +9,9 @@ from typing import Any
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
 from ..shapes import Tensor
-from .local import LocalClassifier, describe, file_digest
-from .settings import Settings
-from .signature import Signature
+from .support.local import LocalClassifier, describe, file_digest
+from .support.settings import Settings
+from .support.signature import Signature
 
 
 def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifier:

@@ -12,10 +12,10 @@ from torch import nn
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
 from ..shapes import Float, Tensor
-from .local import Native, digest, library
-from .prepare import Prepare
-from .pretrained import distinct, fetched, random_weights
-from .settings import Settings
+from .support.local import Native, digest, library
+from .support.prepare import Prepare
+from .support.pretrained import distinct, fetched, random_weights
+from .support.settings import Settings
 from .torch import state_digest, take_over
 
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers

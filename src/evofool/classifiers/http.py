@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Dataset
 from ..errors import ClassifierError, TargetError
 from ..shapes import Float, Tensor
-from .answers import LARGEST
-from .background import in_background
-from .local import library
-from .settings import Settings
-from .wire import Secrets, Wire, telling, wire
+from .support.answers import LARGEST
+from .support.background import in_background
+from .support.local import library
+from .support.settings import Settings
+from .support.wire import Secrets, Wire, telling, wire
 
 if TYPE_CHECKING:
     import httpx2
@@ -100,10 +100,9 @@ class HttpClassifier:
 
     Attributes:
         info: see `ClassifierInfo`.
-        ahead: requests that are made ready while others are in flight.
+        ahead: requests that are made ready while others are in flight; none where one is in flight at a time, so that
+            nothing follows an answer that ends the run.
     """
-
-    ahead = 2
 
     def __init__(self, url: str, settings: Settings, wire: Wire):
         self.info = wire.info
@@ -112,6 +111,9 @@ class HttpClassifier:
         self._wire = wire
         self._secrets = Secrets()
         self._timeout = settings.timeout or TIMEOUT
+        self.ahead = 2 if wire.info.concurrency > 1 else 0
+        self._calls = 0
+        self._refused = False
         self._client: tuple[Any, httpx2.AsyncClient, asyncio.Semaphore] | None = None  # and the loop they live in
         self._dressed()
 
@@ -159,20 +161,24 @@ class HttpClassifier:
 
         reply = None
         client, turn = self._open()
+        self._calls += 1
         try:
-            async with (
-                turn,
-                asyncio.timeout(self._timeout),
-                client.stream("POST", url, headers=headers, **body) as response,
-            ):
-                reply = _Reply(response.status_code, response.headers)
-                async for part in response.aiter_raw():
-                    reply.body += part
-                    if len(reply.body) > LARGEST:
-                        raise TargetError(f"the answer has more than {LARGEST:,} bytes")
+            async with turn, asyncio.timeout(self._timeout):
+                if self._refused:
+                    raise TargetError("not sent, because another request was refused", fatal=True)
+                async with client.stream("POST", url, headers=headers, **body) as response:
+                    reply = _Reply(response.status_code, response.headers)
+                    self._refused |= response.status_code in _STOPS
+                    async for part in response.aiter_raw():
+                        reply.body += part
+                        if len(reply.body) > LARGEST:
+                            raise TargetError(f"the answer has more than {LARGEST:,} bytes")
         except (TimeoutError, httpx2.HTTPError, TargetError):
             if reply is None or 200 <= reply.status < 300:
                 raise
+        finally:
+            self._calls -= 1
+            self._refused &= self._calls > 0  # a later run may have better credentials
         return reply
 
     def _open(self) -> tuple[httpx2.AsyncClient, asyncio.Semaphore]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Classifier, Dataset, ScoreKind
 from ..errors import ClassifierError
 from ..rng import untouched
-from .local import LocalClassifier, describe, file_digest, library
-from .prepare import Prepare
-from .settings import Settings
-from .signature import Signature
+from .support.local import LocalClassifier, describe, file_digest, library
+from .support.prepare import Prepare
+from .support.settings import Settings
+from .support.signature import Signature
 
 if TYPE_CHECKING:
     from ..shapes import Tensor

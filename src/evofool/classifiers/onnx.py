@@ -10,10 +10,10 @@ from typing import Any
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
 from ..shapes import Tensor
-from .local import LocalClassifier, describe, digest, file_digest, library
-from .protobuf import external_files
-from .settings import Settings
-from .signature import Signature
+from .support.local import LocalClassifier, describe, digest, file_digest, library
+from .support.protobuf import external_files
+from .support.settings import Settings
+from .support.signature import Signature
 
 _NUMBERS = {"float": "float32", "double": "float64"}  # as onnxruntime calls them, and everybody else
 _SILENT = 4

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError, nearest
 from ..rng import untouched
-from .local import LocalClassifier, Native, describe, digest, source_digest
-from .settings import Settings
+from .support.local import LocalClassifier, Native, describe, digest, source_digest
+from .support.settings import Settings
 
 if TYPE_CHECKING:
     from ..shapes import Tensor

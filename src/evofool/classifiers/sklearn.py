@@ -12,11 +12,11 @@ import numpy as np
 from ..contracts import Classifier, Dataset, ScoreKind
 from ..errors import ClassifierError
 from ..shapes import Tensor
-from .local import LocalClassifier, Native, describe, file_digest, library
 from .python import FORM
 from .python import load as load_name
-from .settings import Settings
-from .signature import flattened
+from .support.local import LocalClassifier, Native, describe, file_digest, library
+from .support.settings import Settings
+from .support.signature import flattened
 
 
 def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifier:

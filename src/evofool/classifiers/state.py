@@ -8,9 +8,9 @@ from typing import Any
 
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
-from .local import Native, digest
 from .python import FORM, made, origin, resolve
-from .settings import Settings
+from .support.local import Native, digest
+from .support.settings import Settings
 
 _FORM = re.compile(r"^(?P<file>.+?\.safetensors)@(?P<name>.+)$", re.S)
 

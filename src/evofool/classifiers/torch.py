@@ -19,9 +19,9 @@ from torch import nn
 from ..contracts import ClassifierInfo, Dataset
 from ..errors import ClassifierError
 from ..shapes import Float, Tensor
-from .local import LocalClassifier, Native, describe
-from .prepare import Prepare
-from .settings import Settings
+from .support.local import LocalClassifier, Native, describe
+from .support.prepare import Prepare
+from .support.settings import Settings
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 MICRO_BATCHES = (50, 100, 125)  # divisors of 1,000: a population of that size needs no padding
@@ -42,7 +42,7 @@ def load(directory: str | Path, *, device: str = "cpu") -> TorchClassifier:
         ClassifierError: a missing or malformed card, weights that are missing, changed, or not those of the card, an
             unknown architecture; one line.
     """
-    from .card import read
+    from .support.card import read
 
     card, module, fingerprint = read(Path(directory))
     prepare = card.preparation.prepare() if card.preparation else Prepare()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
-from .local import Native, file_digest
-from .settings import Settings
+from .support.local import Native, file_digest
+from .support.settings import Settings
 
 
 def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifier:

@@ -8,10 +8,10 @@ from torch import nn
 
 from ..contracts import Classifier, Dataset
 from ..errors import ClassifierError
-from .local import Native, digest, library
-from .prepare import Prepare
-from .pretrained import Network, close, distinct, fetched, random_weights
-from .settings import Settings
+from .support.local import Native, digest, library
+from .support.prepare import Prepare
+from .support.pretrained import Network, close, distinct, fetched, random_weights
+from .support.settings import Settings
 from .torch import state_digest, take_over
 
 _WITH_SIDE_OUTPUTS = ("googlenet", "inception_v3")

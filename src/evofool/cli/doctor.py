@@ -74,7 +74,7 @@ def doctor(
     matter to it; accuracy with its interval; speed, and a forecast. What it finds is no error: the exit code is 0.
     """
     from ..classifiers import load_classifier
-    from ..classifiers.settings import settings
+    from ..classifiers.support.settings import settings
     from ..doctor import LIMIT_LOCAL, LIMIT_METERED, examine, to_json
     from ..executors.local import one_thread
     from ..progress import progress

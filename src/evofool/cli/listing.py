@@ -55,7 +55,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     if kind == "classifiers":
         return _classifiers()
     if kind == "classifier-settings":
-        from ..classifiers.settings import described
+        from ..classifiers.support.settings import described
 
         return list(described().items())
     if kind == "architectures":

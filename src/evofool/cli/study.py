@@ -211,7 +211,7 @@ def conduct(
 
 def resume_options(plan: Plan) -> str:
     """What `evofool resume` takes besides the directory."""
-    from ..classifiers.sources import reaches
+    from ..classifiers.support.sources import reaches
 
     return " --trust-code" if reaches(plan.config.sources) else ""
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...classifiers import load_classifier
-from ...classifiers.settings import Settings
-from ...classifiers.sources import sourced
+from ...classifiers.support.settings import Settings
+from ...classifiers.support.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...data import load_data
 from ...errors import ClassifierError, DataError, SpecError, nearest
@@ -31,7 +31,7 @@ class Config:
         classifiers: targets, as for `load_classifier`; the first one also gets the parts that need only one. In a plan
             these are names.
         judge: an independent classifier; "" = none.
-        options: what there is to say of targets and judge that have no card of ours; see `classifiers.settings`.
+        options: what there is to say of targets and judge that have no card of ours; see `Settings`.
         sources: how those are loaded again, by name; a plan fills it in.
         seeds: how many; seed k fixes one draw of images that all arms share.
         parts: see `scenarios.PARTS`.

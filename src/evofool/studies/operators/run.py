@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ... import __version__, rundir
-from ...classifiers.sources import recorded, require_trust
+from ...classifiers.support.sources import recorded, require_trust
 from ...doctor import examine
 from ...errors import ClassifierWarning, DamagedRunError, UserError
 from ...executors.local import map_shards, one_thread

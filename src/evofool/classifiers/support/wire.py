@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..contracts import ClassifierInfo, Dataset
-from ..errors import ClassifierError, TargetError
-from ..shapes import Float, Tensor
+from ...contracts import ClassifierInfo, Dataset
+from ...errors import ClassifierError, TargetError
+from ...shapes import Float, Tensor
 from .answers import Path, Reader
 from .local import digest
 from .prepare import Prepare

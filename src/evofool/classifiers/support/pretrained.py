@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .. import networks
-from ..errors import ClassifierError
+from ... import networks
+from ...errors import ClassifierError
 from .prepare import Prepare
 
 LIBRARIES = ("timm", "torchvision")  # whose networks can be trained further
@@ -58,7 +58,7 @@ def network(architecture: str, outputs: int, *, trained: bool = False) -> Networ
         MissingWeightsError: `trained`, and the weights cannot be had.
         ClassifierError: there is no such network, or no such library.
     """
-    from . import timm, torchvision
+    from .. import timm, torchvision
 
     library, _, name = architecture.partition(":")
     build = {"timm": timm.build, "torchvision": torchvision.build}[library]

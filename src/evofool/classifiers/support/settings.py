@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ..contracts import ScoreKind
-from ..errors import ClassifierError, nearest
+from ...contracts import ScoreKind
+from ...errors import ClassifierError, nearest
 
 _LARGEST_FILE = 1_000_000
 _SECRET = re.compile(r"auth|key|token|secret|cookie|password|session", re.I)  # names of what is never written down

@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch.nn import functional
 
-from ..errors import ClassifierError
-from ..shapes import Float, Tensor
+from ...errors import ClassifierError
+from ...shapes import Float, Tensor
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
 

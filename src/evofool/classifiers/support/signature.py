@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import ClassifierError
-from ..shapes import Float, Tensor
+from ...errors import ClassifierError
+from ...shapes import Float, Tensor
 from .local import Native
 from .prepare import Prepare
 from .settings import Settings

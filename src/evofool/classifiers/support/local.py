@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from ..contracts import ClassifierInfo, Dataset, ScoreKind
-from ..errors import ClassifierError, ClassifierWarning, OutOfMemoryError, TargetError
-from ..shapes import Float, Tensor
+from ...contracts import ClassifierInfo, Dataset, ScoreKind
+from ...errors import ClassifierError, ClassifierWarning, OutOfMemoryError, TargetError
+from ...shapes import Float, Tensor
 from .prepare import Prepare
 from .settings import Settings
 

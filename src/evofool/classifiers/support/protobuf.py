@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..errors import ClassifierError
+from ...errors import ClassifierError
 
 # By the numbers of the fields in onnx.proto: where a message that may name such a file can stand.
 _PARTS: dict[str, dict[int, str]] = {

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..contracts import ScoreKind
-from ..errors import ClassifierError, TargetError
-from ..shapes import Float, Tensor
+from ...contracts import ScoreKind
+from ...errors import ClassifierError, TargetError
+from ...shapes import Float, Tensor
 from .local import library
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClassifierError, UserError
-from . import kind_of, load_classifier
+from ...errors import ClassifierError, UserError
+from .. import kind_of, load_classifier
 from .settings import Settings, settings
 
 if TYPE_CHECKING:
-    from ..contracts import Classifier, Dataset
+    from ...contracts import Classifier, Dataset
 
 # What runs code or sends images somewhere when it is loaded or asked: nothing to follow a stranger's run.json into.
 _REACHES = {"python", "state", "export", "torchscript", "command", "http"}

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
-from .. import networks
-from ..errors import ClassifierError, UserError, nearest
-from ..shapes import Tensor
+from ... import networks
+from ...errors import ClassifierError, UserError, nearest
+from ...shapes import Tensor
 from . import pretrained
 from .schema import FORMAT, Adversarial, Card, Preparation, build_arguments
 
