@@ -651,6 +651,35 @@ def test_a_fatal_failure_is_not_tried_again():
     assert failing.calls == 1 and waits == [] and tally(ledger)["failed"] == [5]
 
 
+def test_the_failure_that_ends_a_run_is_told_and_ends_the_waits_of_the_others(tmp_path):
+    """Of two in flight the first is asked to wait for a minute, the second is refused for good."""
+    inner = metered(linear(micro_batch=1))
+
+    class Refusing:
+        info = dataclasses.replace(inner.info, concurrency=2)
+
+        def __call__(self, batch):
+            if torch.equal(batch[0], images(2)[0]):
+                raise TargetError("busy", retry_after=60.0)
+            time.sleep(0.2)
+            raise TargetError("wrong key", fatal=True)
+
+    ledger = stored(tmp_path, Refusing())
+    started = time.monotonic()
+    with pytest.raises(TargetError, match="wrong key"):
+        ledger.ask(images(2), payers(0, 0), (0,))
+    assert time.monotonic() - started < 10
+    assert tally(ledger)["failed"] == tally(ledger)["issued"] == [2, 0] and ledger.store.damage() == []
+
+
+def test_a_target_that_was_given_up_gets_another_chance():
+    ledger, failing, _, waits = retrying([1, 2, 3, 4, 5, 6], micro_batch=1)
+    with pytest.raises(TargetError, match="5 failures in a row"):
+        ledger.ask(images(1), payers(0))
+    assert ledger.ask(images(1), payers(0)).status.tolist() == [ANSWERED]
+    assert failing.calls == 7 and waits == [0.5, 1.0, 2.0, 4.0, 0.5]
+
+
 def test_a_local_classifier_is_not_waited_for():
     failing = Failing(linear(), [1])
     ledger = Ledger(failing, searches=1, sleep=lambda wait: pytest.fail("it waited"))

@@ -37,6 +37,10 @@ class Books(Protocol):
         """Charge rows once more; those that the budget reaches."""
 
 
+class StoppedError(TargetError):
+    """A request was not sent again, because another one ended the run, or somebody did."""
+
+
 class Delivered:
     """What is known of the rows of a request.
 
@@ -114,6 +118,12 @@ class Delivery:
         else:
             self._in_calls(images, books, done)
         return done
+
+    def begin(self) -> None:
+        """Somebody asks again: a target that was given up gets another chance."""
+        if self._given_up.is_set():
+            self._given_up.clear()
+            self._in_a_row = 0
 
     def stop(self) -> None:
         """End all waits: nothing more is sent again."""
@@ -205,7 +215,7 @@ class Delivery:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if held or self._given_up.wait(min(left, _SLICE)):
-                raise TargetError(f"{error}; not sent again, because the run is stopped", fatal=True) from error
+                raise StoppedError(f"{error}; not sent again, because the run is stopped", fatal=True) from error
 
     # Either -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .contracts import Answers, Classifier, Criterion, Status
-from .delivery import Delivered, Delivery
+from .delivery import Delivered, Delivery, StoppedError
 from .errors import ClassifierError, DamagedRunError, TargetError
 from .interrupts import undisturbed
 from .shapes import Bool, Float, Int, Tensor
@@ -164,6 +164,7 @@ class Ledger:
                 )
         else:
             return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
+        self._delivery.begin()
         names = hashes(images) if self._cache is not None or self._durable else []
         batch = _Asked(images, search, names, len(info.class_names))
         wanted, copies = batch.split(None if fresh else self._cache)
@@ -304,18 +305,20 @@ class Ledger:
         threads = ThreadPoolExecutor(concurrency)
         futures = {threads.submit(send, request): request for request in requests}
         try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            # After an error, or a second Ctrl-C: what waits for its turn is never sent.
+            # After an error, or a second Ctrl-C: what waits for its turn is never sent, and nothing is sent again.
             never = [request for future, request in futures.items() if future.cancel()]
-            if never:
+            if not all(future.done() for future in futures):
                 self._delivery.stop()
             threads.shutdown(wait=True)
             if never:
                 with self.store.transaction():
                     for request in never:
                         self.store.release_attempt(request.attempt)
+        errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, StoppedError))  # the one that ended the others
 
     def _send(self, batch: _Asked, request: _Request, held: list[int]) -> Delivered:
         """Get one request answered, with the books kept."""
@@ -327,7 +330,8 @@ class Ledger:
         except TargetError as error:
             where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
             message = f"{info.name} failed to answer{where}: {error}"
-            raise TargetError(message, retry_after=error.retry_after, fatal=error.fatal) from error
+            kind = StoppedError if isinstance(error, StoppedError) else TargetError
+            raise kind(message, retry_after=error.retry_after, fatal=error.fatal) from error
         _write_down(batch, request.going, done)
         return done
 
