@@ -131,7 +131,7 @@ class Target:
     Attributes:
         accuracy: on the test set, in [0, 1].
         confusion: on the test set, K rows (true class) by K + 1 columns (prediction, "no answer").
-        card: its card, as far as it has one.
+        card: its card; of a classifier that has none, what it takes to load it again.
         flags: what to mind about its answers, with what was seen; see `doctor.Flag`.
     """
 

@@ -57,7 +57,8 @@ def target(name: str, plan: Plan, store: Store | None = None) -> Target:
     flags = {finding.flag.value: finding.seen for finding in diagnosis.findings}
     for flag, seen in flags.items():
         warnings.warn(f"{name}: {flag}: {seen}", ClassifierWarning, stacklevel=2)
-    card = dict(getattr(classifier, "card", None) or {})
+    source = plan.config.sources.get(name)
+    card = dict(getattr(classifier, "card", None) or (recorded(source) if source else {}))
     found = Target(name, classifier.info.fingerprint, round(accuracy, 6), table[0].tolist(), card, flags)
     if store:
         store.finish(chain, dataclasses.asdict(found), let_go=chain)
