@@ -314,15 +314,15 @@ class Late(Ledger):
     """A planted mistake: the charge is written with the answers, in one transaction, after sending."""
 
     def _open(self, batch: Any, request: Any) -> int:
-        tally = self._tally(batch.payer[request.going], "rows")
+        tally = self._tally(batch.payer[request.charged], "rows")
         request.owed = {search: count["rows"] for search, count in tally.items()}
         return 0
 
-    def _send(self, batch: Any, request: Any) -> int:
-        padded = super()._send(batch, request)
+    def _send(self, batch: Any, request: Any, held: list[int]) -> Any:
+        done = super()._send(batch, request, held)
         with self.store.transaction():
             request.attempt = self.store.open_attempt(self.chain, request.name, request.owed)
-        return padded
+        return done
 
 
 # The program ----------------------------------------------------------------------------------------------------
