@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from evofool import rundir
+from evofool.classifiers.support.settings import settings
+from evofool.studies.operators.run import shared_out
 from test_cli import SMALL, Here, here
 
 __all__ = ["here"]  # a fixture
@@ -66,6 +68,53 @@ def test_such_a_run_is_checked_and_taken_up_only_by_who_trusts_it(
         assert here(verb, what).returncode == 2
         assert here(verb, what, "--trust-code").returncode == 0
     assert "trust_code" not in (mine / "run" / "run.json").read_text()
+
+
+def test_a_run_directory_that_names_code_without_a_source_is_not_followed(
+    mine: Path, here: Callable[..., Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody would write it who wants his code to be run by whoever looks at the run."""
+    with monkeypatch.context() as patch:
+        patch.setattr("evofool.studies.operators.run.keep", _stop)
+        assert here("study", "operators", *SMALL, "--workers", "1", "-o", "run").returncode == 130
+    assert here("study", "operators", *SMALL, "--workers", "1", "-o", "done").returncode == 0
+    (mine / "evil.py").write_text("open('ran', 'w')\ndef load(images): return images.flatten(1)[:, :10]\n")
+    for run in ("run", "done"):
+        head = json.loads((mine / run / "run.json").read_text())
+        head["config"] |= {"classifiers": ["evil.py:load"], "options": {"trust_code": "true"}}
+        del head["digest"]
+        (mine / run / "run.json").write_text(json.dumps(head | {"digest": rundir._digest(head)}))
+    findings = mine / "done" / "findings.jsonl"
+    findings.write_text(findings.read_text().replace('"classifier": "digits"', '"classifier": "evil.py:load"'))
+    assert "evil.py" in findings.read_text()
+    for words in (["resume", "run"], ["resume", "run", "--allow-drift"], ["replay", "done#1"]):
+        refused = here(*words)
+        assert refused.returncode == 2 and "if the run is your own, add --trust-code" in refused.stderr, words
+    assert here("verify", "done").returncode in (2, 4)
+    assert not (mine / "ran").exists()
+
+
+def test_a_target_that_bears_the_name_of_the_judge_is_not_taken_for_it(mine: Path, here: Callable[..., Here]) -> None:
+    (mine / "named.toml").write_text('spec = "mine.py:module"\nname = "digits-judge"\n')
+    done = here("study", "operators", *SMALL, "--classifier", "named.toml", "--workers", "1", "-o", "run")
+    assert done.returncode == 0, done.stderr
+    study = json.loads((mine / "run" / "study.json").read_text())
+    assert study["targets"][0]["name"] == "digits-judge+" and study["judge"]["name"] == "digits-judge"
+    assert study["targets"][0]["fingerprint"] != study["judge"]["fingerprint"]
+    assert study["judge"]["accuracy"] > study["targets"][0]["accuracy"]
+    assert "--classifier named.toml" in study["command"]
+
+
+def test_workers_share_what_may_be_in_flight() -> None:
+    sources = {
+        "api": settings("https://a/b", {"concurrency": 5, "metered": True}),
+        "net": settings("onnx:a.onnx", {"concurrency": 1, "metered": False}),
+    }
+    workers, shares = shared_out(sources, 2)
+    assert (workers, shares["api"].concurrency, shares["net"]) == (2, 2, sources["net"])
+    workers, shares = shared_out(sources, 16)
+    assert (workers, shares["api"].concurrency) == (5, 1)
+    assert shared_out({"net": sources["net"]}, 16) == (16, {"net": sources["net"]})
 
 
 def _stop(*_: object) -> None:

@@ -590,11 +590,13 @@ def test_a_request_that_fails_is_charged_and_sent_again():
     assert ledger.store.damage() == []
 
 
-@pytest.mark.parametrize(("wanted", "waited"), [(7.0, 7.0), (1000.0, 1000.0), (0.25, 0.25)])
-def test_it_waits_as_long_as_the_target_asks(wanted, waited):
+@pytest.mark.parametrize(
+    ("wanted", "waited"), [(7.0, [7.0, 7.0]), (1000.0, [1000.0, 1000.0]), (0.7, [0.7, 1.0]), (0.0, [0.5, 1.0])]
+)
+def test_it_waits_as_long_as_the_target_asks_and_never_less_than_it_would(wanted, waited):
     ledger, _, _, waits = retrying([1, 2], retry_after=wanted)
     ledger.ask(images(1), payers(0))
-    assert waits == [waited, waited]
+    assert waits == waited
 
 
 @pytest.mark.parametrize("tries", [None, 1, 2])
@@ -606,6 +608,81 @@ def test_after_five_failures_in_a_row_the_target_is_given_up(tries):
     assert len(waits) == {None: 4, 1: 0, 2: 2}[tries]
     assert tally(ledger)["issued"] == tally(ledger)["failed"] == [5]
     assert ledger.store.damage() == []
+
+
+class Crowded:
+    """A remote classifier that is busy for its first calls, several of which are in flight together."""
+
+    def __init__(self, concurrency, busy, pause=0.05):
+        inner = metered(linear(micro_batch=1))
+        self.inner, self.info = inner, dataclasses.replace(inner.info, concurrency=concurrency)
+        self.busy, self.pause, self.calls, self.lock = busy, pause, 0, threading.Lock()
+
+    def __call__(self, batch):
+        with self.lock:
+            self.calls += 1
+            busy = self.calls <= self.busy
+        time.sleep(self.pause)
+        if busy:
+            raise TargetError("busy", retry_after=0.1)
+        return self.inner(batch)
+
+
+def test_failures_of_requests_that_are_in_flight_together_count_as_one():
+    crowded = Crowded(8, busy=8)
+    ledger = Ledger(crowded, searches=1, sleep=lambda seconds: time.sleep(0.05))
+    assert ledger.ask(images(40), payers(*[0] * 40)).status.tolist() == [ANSWERED] * 40
+    assert tally(ledger)["failed"] == [8] and crowded.calls == 48
+
+
+def test_a_crowd_that_is_never_answered_is_given_up_after_five_rounds():
+    crowded = Crowded(8, busy=10**9, pause=0.02)
+    ledger = Ledger(crowded, searches=1, sleep=lambda seconds: time.sleep(0.02))
+    with pytest.raises(TargetError, match="5 failures in a row"):
+        ledger.ask(images(64), payers(*[0] * 64))
+    assert 5 <= crowded.calls <= 8 * 6
+    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [crowded.calls]
+
+
+def test_what_waits_for_its_turn_is_not_charged_yet(tmp_path):
+    """Nothing more can be lost to a kill than was on its way."""
+    seen = []
+
+    class Watching(Crowded):
+        def __call__(self, batch):
+            seen.append(tally(ledger)["issued"][0] - tally(ledger)["answered"][0])
+            return super().__call__(batch)
+
+    ledger = stored(tmp_path, Watching(3, busy=0, pause=0.01))
+    ledger.ask(images(30), payers(*[0] * 30), (0,))
+    assert len(seen) == 30 and 1 <= max(seen) <= 3
+    assert tally(ledger)["issued"] == tally(ledger)["answered"] == [30, 0]
+
+
+def test_a_signal_ends_a_batch_after_what_is_in_flight(tmp_path):
+    """Of 60 requests, two at a time, a few are answered and kept; the others are neither sent nor charged."""
+    crowded = Crowded(2, busy=0, pause=0.05)
+    ledger = stored(tmp_path, crowded)
+    threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ledger.ask(images(60), payers(*[0] * 60), (0,))
+    assert 2 <= crowded.calls < 40
+    assert tally(ledger)["issued"] == tally(ledger)["answered"] == [crowded.calls, 0] and ledger.store.damage() == []
+    counting = Counting(metered(linear(micro_batch=1)))
+    ledger.store.close()
+    again = stored(tmp_path, counting)
+    assert torch.equal(again.ask(images(60), payers(*[0] * 60), (0,)).scores, linear()(images(60)))
+    assert counting.calls == 60 - crowded.calls
+
+
+def test_an_endpoint_that_costs_nothing_is_treated_as_one_all_the_same():
+    inner = linear(micro_batch=4)
+    failing = Failing(Counting(inner), [1])
+    failing.info = dataclasses.replace(failing.info, device="remote", metered=False)
+    waits: list[float] = []
+    ledger = Ledger(failing, searches=1, sleep=waits.append)
+    assert ledger.ask(images(6), payers(*[0] * 6)).status.tolist() == [ANSWERED] * 6
+    assert waits == [0.5] and ledger.counts.padded == 0
 
 
 def test_an_answer_between_failures_is_a_new_start():
@@ -736,10 +813,27 @@ def test_a_search_for_the_bad_image_ends_with_the_budget():
 def test_a_local_model_that_fails_at_every_image_is_given_up():
     hating = Hating(images(64), micro_batch=32)
     ledger = Ledger(hating, searches=1)
-    with pytest.raises(TargetError, match="5 failures in a row, the last one: no") as caught:
+    with pytest.raises(TargetError, match="6 failures in a row, the last one: no") as caught:
         ledger.ask(images(64), payers(*[0] * 64))
     assert caught.value.exit_code == 3 and len(hating.sizes) < 25
     assert ledger.store.damage() == []
+
+
+@pytest.mark.parametrize("first", [0, 3, 15])
+def test_neighbouring_images_that_a_model_fails_at_do_not_end_a_run(first):
+    """Six in a row, at the beginning or elsewhere: the others are answered all the same."""
+    batch, bad = images(40), range(first, first + 6)
+    ledger = Ledger(Hating(list(batch[first : first + 6])), searches=1)
+    answers = ledger.ask(batch, payers(*[0] * 40))
+    assert answers.status.tolist() == [FAILED if i in bad else ANSWERED for i in range(40)]
+
+
+def test_a_model_that_answers_nothing_is_given_up_however_few_images_it_is_asked():
+    ledger = Ledger(Hating(images(64)), searches=1)
+    for i in range(4):
+        assert ledger.ask(images(64)[2 * i : 2 * i + 2], payers(0, 0)).status.tolist() == [FAILED, FAILED]
+    with pytest.raises(TargetError, match="no image of the last requests was answered"):
+        ledger.ask(images(64)[20:22], payers(0, 0))
 
 
 class Small:

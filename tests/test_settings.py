@@ -321,16 +321,46 @@ def test_names_in_a_run_differ_and_cards_are_their_names(tmp_path: Path) -> None
     assert sourced("digits", {}, data()) == ("digits", None)
     assert sourced("digits", {"device": "auto"}, data())[1] == settings("digits", {"device": "auto"})
     assert sourced(f"{tmp_path}/mine.py:net", {}, data(), ["net"])[0] == "net+"
+    assert sourced(f"{tmp_path}/mine.py:net", {"name": "digits-judge"}, data())[0] == "digits-judge+"
+
+
+EVIL = ("evil.py:load", "command:rm", "https://evil/", "torchscript:a", "export:a", "state:a@evil:load", "a/evil.toml")
 
 
 def test_a_strangers_run_directory_is_not_followed_into_code() -> None:
     safe, code = settings("onnx:a.onnx"), settings("evil.py:load")
-    assert require_trust({"a": safe}, "run", trust_code=False)["a"] == safe and not reaches({"a": safe})
-    for spec in ("evil.py:load", "command:rm", "https://evil/", "torchscript:a", "export:a", "state:a@evil:load"):
+    assert require_trust(["a", "digits"], {"a": safe}, "run", trust_code=False)["a"] == safe and not reaches(
+        {"a": safe}
+    )
+    for spec in EVIL:
         with pytest.raises(UserError, match="if the run is your own, add --trust-code"):
-            require_trust({"a": safe, "b": settings(spec)}, "run", trust_code=False)
-        assert reaches({"b": settings(spec)})
-    assert require_trust({"b": code}, "run", trust_code=True)["b"].trust_code
+            require_trust([spec], {}, "run", trust_code=False)  # a name that has no source
+        if not spec.endswith(".toml"):
+            with pytest.raises(UserError, match="if the run is your own, add --trust-code"):
+                require_trust(["a"], {"a": safe, "b": settings(spec)}, "run", trust_code=False)
+            assert reaches({"b": settings(spec)})
+    with pytest.raises(UserError, match="if the run is your own"):
+        require_trust(["onnx:a.onnx"], {}, "run", trust_code=False)  # no card, so no name of a run
+    assert require_trust(["b"], {"b": code}, "run", trust_code=True)["b"].trust_code
+    assert reaches({"s": settings("sklearn:a.skops", {"trust_code": True})})
+
+
+def test_an_endpoint_keeps_the_order_of_its_scores_when_it_is_loaded_again() -> None:
+    """Its plain lists are in the order that the user says, not in that of the data."""
+    name, source = sourced("https://host/p", {"class_names": "c,a,b"}, data(("a", "b", "c")))
+    assert source is not None and source.class_names == ("c", "a", "b") and source.classes == ("a", "b", "c")
+    again = load_classifier(settings(source.spec, recorded(source)))
+    assert again.info == load_classifier(source.spec, class_names="c,a,b", data=data(("a", "b", "c")), name=name).info
+    assert list(again._wire.read(b'{"scores": [[0.7, 0.2, 0.1]]}', 1)[0]) == pytest.approx([0.2, 0.1, 0.7])
+
+
+def test_other_names_than_those_of_the_data_keep_their_order() -> None:
+    """They are matched by place, so sorting them would mix them up."""
+    said = {"class_names": "zero,one,two"}
+    classifier = load_classifier(linear(), said, data=data(("0", "1", "2")))
+    assert classifier.info.class_names == ("zero", "one", "two")
+    images = data().images / 255
+    assert torch.allclose(classifier(images), linear()(images))
 
 
 def test_shipped_names_are_still_there() -> None:

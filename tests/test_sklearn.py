@@ -272,7 +272,7 @@ def test_an_estimator_of_a_python_name_is_the_same(tmp_path: Path) -> None:
         "net = test_sklearn.fitted(GaussianNB(var_smoothing=0.1))\n"
     )
     file = load_classifier(saved(tmp_path / "net.skops", fitted(GaussianNB(var_smoothing=0.1))), image_shape="1x28x28")
-    for prefix in ("", "sklearn:", "python:"):
+    for prefix in ("", "python:"):
         name = load_classifier(f"{prefix}{tmp_path / 'mine.py'}:net", image_shape="1x28x28")
         assert torch.equal(answers(file), answers(name))
         assert name.info.name == "net"

@@ -684,8 +684,8 @@ def test_a_charge_for_what_was_never_sent_is_taken_back(tmp_path):
     with store.transaction():
         first, second = store.open_attempt("c", "1", {"a": 3, "b": 2}), store.open_attempt("c", "2", {"a": 1})
     with store.transaction():
-        store.release_attempt(first)
-    assert store.counts()["a"]["issued"] == 1 and store.counts()["b"]["issued"] == 0 and store.total() == 1
+        store.close_attempt(first, {"a": {"failed": 1}}, padded=0, failed=True, never_sent={"a": 2, "b": 2})
+    assert store.counts()["a"]["issued"] == 2 and store.counts()["b"]["issued"] == 0 and store.total() == 2
     assert store.damage() == []
     with store.transaction():
         store.close_attempt(second, {"a": {"answered": 1}}, padded=0, failed=False)

@@ -74,7 +74,8 @@ def again(
     """
     run = rundir.read_run(path)
     recorded = run.get("classifiers", {})
-    sources = require_trust(_sources(run), path, trust_code=trust_code)
+    names = {finding.classifier for finding in findings}
+    sources = require_trust(names, _sources(run), path, trust_code=trust_code)
     with _books(path) as store:
         checks = {}
         for name in dict.fromkeys(finding.classifier for finding in findings):

@@ -37,10 +37,10 @@ class ClassifierInfo:
             that rounding does not depend on who shares the batch.
         memory_format: layout its input is brought to, "contiguous" or "channels_last".
         concurrency: requests in flight at a time.
-        metered: it costs something outside this machine; never padded.
+        metered: it costs something outside this machine.
         background: gray level of an empty canvas in its training data, in [0, 1].
         accuracy: share of its own test images that it got right, if known.
-        device, dtype: where and in which numbers it computes.
+        device, dtype: where and in which numbers it computes; "remote" = where its requests go.
         preparation: in words, what happens to images inside ("resized to 224 x 224 (bilinear), normalised").
         cost: of one query, in any currency, if known.
     """
@@ -60,6 +60,11 @@ class ClassifierInfo:
     dtype: str = "float32"
     preparation: str = ""
     cost: float | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it answers requests: these are never padded, and sent again after failures."""
+        return self.metered or self.device == "remote"
 
 
 @runtime_checkable

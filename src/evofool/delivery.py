@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -69,12 +69,13 @@ class Delivery:
     until the images are found that it fails at; these have no answer. When there is not memory enough, all calls become
     half as large from then on, which may change how scores are rounded: `on_smaller` is told.
 
-    A metered one gets a request as a whole, and again after a failure, up to `tries` times; the wait doubles from try
+    A remote one gets a request as a whole, and again after a failure, up to `tries` times; the wait doubles from try
     to try, or is what the target asks for. A request that may not be sent again, or has been tried often enough, leaves
     its images without an answer.
 
-    Five failures in a row, of whatever requests, and the target is given up. The waiting is ours and not a library's
-    because it has to end when somebody presses Ctrl-C, and draws nothing from a global generator.
+    Five failures in a row, of whatever requests, and the target is given up; failures of requests that were in flight
+    together count as one. The waiting is ours and not a library's: it has to end when somebody presses Ctrl-C, and to
+    draw nothing from a global generator.
 
     Args:
         classifier: what is asked.
@@ -97,6 +98,7 @@ class Delivery:
         self._sleep = sleep
         self._on_smaller = on_smaller
         self._in_a_row = 0
+        self._failures = 0  # that were counted, ever
         self._given_up = threading.Event()
         self._lock = threading.Lock()
 
@@ -113,7 +115,7 @@ class Delivery:
             ClassifierError: it answers in another shape than it declares.
         """
         done = Delivered(len(images), len(self.classifier.info.class_names))
-        if self.classifier.info.metered:
+        if self.classifier.info.remote:
             self._with_tries(images, books, done, held)
         else:
             self._in_calls(images, books, done)
@@ -126,14 +128,20 @@ class Delivery:
             self._in_a_row = 0
 
     def stop(self) -> None:
-        """End all waits: nothing more is sent again."""
+        """End all waits: nothing more is sent."""
         self._given_up.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the target was given up, or the work on it stopped."""
+        return self._given_up.is_set()
 
     # A local classifier -------------------------------------------------------------------------------------------
 
     def _in_calls(self, images: Tensor, books: Books, done: Delivered) -> None:
         waiting = deque(self._cut(range(len(images))))
         charged = True  # with the request; after the first failure each call by itself
+        tried_elsewhere = False
         while waiting:
             part = waiting.popleft()
             if not charged:
@@ -147,13 +155,22 @@ class Delivery:
                 charged = False
                 parts = [*self._smaller(part, error, done), *waiting]
                 waiting = deque(piece for rows in parts for piece in self._cut(rows))
+                if len(part) == 1 and self._suspect(done, error, tried_elsewhere):
+                    waiting.rotate(1)  # is it these images, or everything? The farthest ones will tell
+                    tried_elsewhere = True
             else:
                 done.take(part, answer)
-                self._in_a_row = 0
+        if bool((done.status == _ANSWERED).any()):
+            self._in_a_row = 0
+        elif bool((done.status == _FAILED).any()):
+            self._in_a_row += 1
+            if self._in_a_row == IN_A_ROW:
+                self._give_up(TargetError("no image of the last requests was answered"), IN_A_ROW)
 
     def _smaller(self, part: list[int], error: TargetError, done: Delivered) -> Iterator[list[int]]:
         """What a call that failed becomes."""
         if error.fatal:
+            self._given_up.set()
             raise error
         if isinstance(error, OutOfMemoryError):
             if len(part) == 1 or self.size == 1:
@@ -167,8 +184,20 @@ class Delivery:
             half = (len(part) + 1) // 2
             return iter((part[:half], part[half:]))
         done.status[part] = _FAILED
-        self._count(error)
         return iter(())
+
+    def _suspect(self, done: Delivered, error: TargetError, tried_elsewhere: bool) -> bool:
+        """Whether, after an image that a model fails at, it looks as if it failed at all of them.
+
+        Raises:
+            TargetError: it does, and so do images far from the first ones.
+        """
+        alone = int((done.status == _FAILED).sum())
+        if alone < IN_A_ROW or bool((done.status == _ANSWERED).any()):
+            return False
+        if tried_elsewhere and alone > IN_A_ROW:
+            self._give_up(error, alone)
+        return not tried_elsewhere
 
     def _cut(self, rows: Sequence[int]) -> Iterator[list[int]]:
         for first in range(0, len(rows), self.size):
@@ -190,11 +219,12 @@ class Delivery:
         for number in range(self._tries):
             if not rows:
                 return
+            before = self._failures
             try:
                 answer = np.concatenate([self._asked(images[part]) for part in self._cut(rows)])
             except TargetError as error:
                 books.failed(done, rows, [])
-                self._count(error)
+                self._count(error, before)
                 if not error.again or number + 1 == self._tries:
                     done.status[rows] = _FAILED
                     return
@@ -206,7 +236,7 @@ class Delivery:
                 return
 
     def _wait(self, number: int, error: TargetError, held: Sequence[int]) -> None:
-        seconds = min(LONGEST_WAIT, FIRST_WAIT * 2**number) if error.retry_after is None else error.retry_after
+        seconds = max(min(LONGEST_WAIT, FIRST_WAIT * 2**number), error.retry_after or 0.0)
         if seconds > LONGEST_ASKED:
             raise TargetError(f"{error}; it asks to wait {seconds:,.0f} s: resume then", fatal=True) from error
         if self._sleep:
@@ -219,8 +249,8 @@ class Delivery:
 
     # Either -------------------------------------------------------------------------------------------------------
 
-    def _count(self, error: TargetError) -> None:
-        """One more failure without an answer.
+    def _count(self, error: TargetError, before: int) -> None:
+        """One more failure without an answer; `before` were counted when it was sent.
 
         Raises:
             TargetError: it is one too many, or nothing more is to be asked.
@@ -229,11 +259,17 @@ class Delivery:
             self._given_up.set()
             raise error
         with self._lock:
+            if self._failures > before:
+                return  # another one that was in flight with it was counted
+            self._failures += 1
             self._in_a_row += 1
             if self._in_a_row < IN_A_ROW:
                 return
+        self._give_up(error, IN_A_ROW)
+
+    def _give_up(self, error: TargetError, failures: int) -> NoReturn:
         self._given_up.set()
-        words = f"{IN_A_ROW} failures in a row, the last one: {error}; see that it runs, then resume"
+        words = f"{failures} failures in a row, the last one: {error}; see that it runs, then resume"
         raise TargetError(words, retry_after=error.retry_after, fatal=True) from error
 
     def _asked(self, images: Tensor) -> np.ndarray:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 100_000  # answers of one search that stay in the cache
 LOCAL_CALLS = 20  # of a local classifier in one request: what a kill can lose
+_SLICE = 0.1  # seconds between two looks at whether somebody pressed Ctrl-C
 
 _ANSWERED, _FAILED, _UNSENT = (int(status) for status in (Status.ANSWERED, Status.FAILED, Status.UNSENT))
 
@@ -74,7 +75,7 @@ class Ledger:
     budget's edge: the rows that come first in it are sent, the rest comes back `unsent`. An image that the same search
     has asked about before is answered from the cache, which holds the last 100,000 answers of each search.
 
-    A local classifier gets requests of 20 padded calls of `info.micro_batch` rows. A metered one gets requests of that
+    A local classifier gets requests of 20 padded calls of `info.micro_batch` rows. A remote one gets requests of that
     size, unpadded, `info.concurrency` of them at a time. What becomes of a request that fails stands in `Delivery`;
     whatever is sent again is charged again, as far as the budget reaches.
 
@@ -169,7 +170,7 @@ class Ledger:
         batch = _Asked(images, search, names, len(info.class_names))
         wanted, copies = batch.split(None if fresh else self._cache)
         hits = batch.payer[batch.status == _ANSWERED]
-        size = info.micro_batch * (1 if info.metered else LOCAL_CALLS)
+        size = info.micro_batch * (1 if info.remote else LOCAL_CALLS)
         requests = [
             _Request(key, part, wanted[first : first + size]) for part, first in enumerate(_starts(wanted, size))
         ]
@@ -232,18 +233,24 @@ class Ledger:
     # One batch, step by step --------------------------------------------------------------------------------------
 
     def _together(self, requests: list[_Request]) -> list[list[_Request]]:
-        """Those that are charged at once: all, where several are on their way at a time; else one after another."""
+        """Those that are sent side by side: all, where several are on their way at a time; else one after another."""
         return [requests] if self._at_a_time > 1 and requests else [[request] for request in requests]
 
     def _reserve(self, batch: _Asked, requests: list[_Request]) -> None:
-        """Charge requests, as far as the budgets reach."""
+        """Decide which rows the budgets reach, in the order of the batch; charge a single request at once."""
         with self.store.transaction():
             sent = self._affordable(batch.payer[[i for request in requests for i in request.rows]])
             for request in requests:
                 reached, sent = sent[: len(request.rows)], sent[len(request.rows) :]
                 request.keep(reached)
-                request.charged = request.going
-                request.attempt = self._open(batch, request)
+            if len(requests) == 1:
+                self._charge(batch, requests[0])
+
+    def _charge(self, batch: _Asked, request: _Request) -> None:
+        """Charge a request before it is sent; inside a transaction."""
+        request.keep(self._affordable(batch.payer[request.going]))  # requests before it may have been sent again
+        request.charged = request.going
+        request.attempt = self._open(batch, request)
 
     def _affordable(self, payer: np.ndarray) -> np.ndarray:
         """Which rows the budgets still reach, taken in the order of the batch."""
@@ -282,6 +289,12 @@ class Ledger:
         """Send requests that are charged, as many at a time as the classifier allows."""
 
         def send(request: _Request) -> None:
+            if not request.attempt:
+                # What waits for its turn is charged when it has come: a kill loses no more than was on its way.
+                if held or self._delivery.stopped:
+                    raise StoppedError(f"{self.classifier.info.name}: not sent, because the run is stopped", fatal=True)
+                with self.store.transaction():
+                    self._charge(batch, request)
             done = self._send(batch, request, held)
             rows = np.array(request.rows, dtype=np.int64)
             scores, status = batch.scores[rows], batch.status[rows]
@@ -303,19 +316,16 @@ class Ledger:
                 send(request)
             return
         threads = ThreadPoolExecutor(concurrency)
-        futures = {threads.submit(send, request): request for request in requests}
+        futures = [threads.submit(send, request) for request in requests]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            left = set(futures)
+            while left and not any(future.exception() for future in futures if future.done()):
+                _, left = wait(left, timeout=_SLICE, return_when=FIRST_EXCEPTION)  # signals are heard in between
         finally:
             # After an error, or a second Ctrl-C: what waits for its turn is never sent, and nothing is sent again.
-            never = [request for future, request in futures.items() if future.cancel()]
             if not all(future.done() for future in futures):
                 self._delivery.stop()
-            threads.shutdown(wait=True)
-            if never:
-                with self.store.transaction():
-                    for request in never:
-                        self.store.release_attempt(request.attempt)
+            threads.shutdown(wait=True, cancel_futures=True)
         errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
         if errors:
             raise min(errors, key=lambda error: isinstance(error, StoppedError))  # the one that ended the others

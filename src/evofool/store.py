@@ -381,12 +381,6 @@ class Store:
         else:
             self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
 
-    def release_attempt(self, number: int) -> None:
-        """Take back the charge for a request that was certainly never sent; inside a transaction."""
-        ((rows,),) = self._database.execute("SELECT rows FROM attempts WHERE id = ?", (number,)).fetchall()
-        self._take_back(self._loaded(rows, "an attempt"))
-        self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
-
     def _take_back(self, rows: Mapping[str, int]) -> None:
         if rows:
             self._add({search: {"issued": -count} for search, count in rows.items()})

@@ -64,10 +64,12 @@ class CommandClassifier:
 
     Attributes:
         info: see `ClassifierInfo`; as many programs run as requests are in flight.
+        order: where each class stands in a plain list of scores.
     """
 
     def __init__(self, arguments: list[str], wire: Wire, timeout: float):
         self.info = wire.info
+        self.order = list(wire.read.order)
         self._arguments = arguments
         self._wire = wire
         self._timeout = timeout

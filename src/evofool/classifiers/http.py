@@ -100,12 +100,14 @@ class HttpClassifier:
 
     Attributes:
         info: see `ClassifierInfo`.
+        order: where each class stands in a plain list of scores.
         ahead: requests that are made ready while others are in flight; none where one is in flight at a time, so that
             nothing follows an answer that ends the run.
     """
 
     def __init__(self, url: str, settings: Settings, wire: Wire):
         self.info = wire.info
+        self.order = list(wire.read.order)
         self._url = url.partition("#")[0]
         self._settings = settings
         self._wire = wire

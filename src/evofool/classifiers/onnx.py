@@ -45,7 +45,7 @@ def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifi
 
     native = signature.native(path.stem, digest(*weights))
     info, prepare, order = describe(native, run, settings, data)
-    device = "cpu" if session.get_providers()[0].startswith("CPU") else "cuda"
+    device = "cpu" if session.get_providers()[0].startswith("CPU") else settings.device.replace("auto", "cuda")
     return LocalClassifier(replace(info, device=device, dtype=signature.numbers), run, prepare=prepare, order=order)
 
 

@@ -12,23 +12,19 @@ import numpy as np
 from ..contracts import Classifier, Dataset, ScoreKind
 from ..errors import ClassifierError
 from ..shapes import Tensor
-from .python import FORM
-from .python import load as load_name
 from .support.local import LocalClassifier, Native, describe, file_digest, library
 from .support.settings import Settings
 from .support.signature import flattened
 
 
 def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifier:
-    """Load an estimator that skops saved; or one that a Python name stands for.
+    """Load an estimator that skops saved; one in Python is `pkg.mod:attr`, without a prefix.
 
     Raises:
         ClassifierError: it is not such a file, is no classifier, or holds types that skops does not know to be
             harmless (trees are among them) and `trust_code` is not given.
     """
     path = Path(spec).expanduser()
-    if FORM.match(spec) and not path.exists():
-        return load_name(spec, settings, data)
     fingerprint = file_digest(path)
     io = library("skops.io", "sklearn", "a .skops file")
     try:

@@ -217,21 +217,36 @@ def resume_options(plan: Plan) -> str:
 
 
 def _announcement(plan: Plan, seconds: float, workers: int, duration: Any) -> str:
+    from ..studies.operators import run
+
     count = len(plan.scenarios)
     processes = "1 process" if workers == 1 else f"{workers} processes"
-    return (
+    words = (
         f"{count} arm{'s' * (count != 1)} on {', '.join(plan.config.classifiers)}, {plan.config.seeds} seeds: "
-        f"{plan.evaluations:,} queries, about {duration(seconds)} with {processes}"
+        f"{plan.queries:,} queries, about {duration(seconds)} with {processes}"
+    )
+    remote = [name for name, source in plan.config.sources.items() if source.metered]
+    if not remote:
+        return words
+    cost = sum(
+        (source.cost or 0) * sum(shard.queries for shard in plan.shards if shard.classifier == name)
+        for name, source in plan.config.sources.items()
+    )
+    return (
+        f"{words}, without the time that {', '.join(remote)} takes to answer"
+        f"{f', for {cost:,.2f}' if cost else ''}; besides, up to {run.TESTED_REMOTE + run.EXAMINED} queries of each "
+        f"for its report"
     )
 
 
 def _command(config: Config) -> str:
     """What repeats a study; where it is written to and with how many processes makes no difference."""
     words = ["evofool", "study", "operators", "--data", config.data, "--seeds", str(config.seeds)]
-    specs = {name: config.sources[name].spec if name in config.sources else name for name in config.classifiers}
-    words += ["--classifier", ",".join(specs.values()), "--parts", ",".join(config.parts)]
+    specs = [config.given.get(name, name) for name in config.classifiers]
+    words += ["--data-dir", config.data_dir] if config.data_dir else []
+    words += ["--classifier", ",".join(specs), "--parts", ",".join(config.parts)]
     if config.judge:
-        words += ["--judge", config.sources[config.judge].spec if config.judge in config.sources else config.judge]
+        words += ["--judge", config.given.get(config.judge, config.judge)]
     for name, value in config.options.items():
         words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
     if config.names:
@@ -240,7 +255,8 @@ def _command(config: Config) -> str:
         words += ["--set", f"{name}={','.join(values)}"]
     words += ["--budget", str(config.budget)] if config.budget is not None else []
     words += ["--total-budget", str(config.total_budget)] if config.total_budget is not None else []
-    words += ["--confirm", str(config.confirm)] if config.confirm else []
+    metered = any(source.metered for source in config.sources.values())
+    words += ["--confirm", str(config.confirm)] if config.confirm or metered else []
     words += [] if config.cache else ["--no-cache"]
     return shlex.join([*words, "-o", "DIR"])
 

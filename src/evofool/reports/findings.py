@@ -85,7 +85,7 @@ def interrupted(results: Results) -> Iterable[str]:
         cost = f"{lost:,} queries lost: they were charged, and their answers are unknown" if lost else "no query lost"
         yield f"The run was resumed after {kills} kill{'s' * (kills != 1)}, {cost}."
     for change in results.ledger.get("drift", []):
-        yield f"The run was resumed though something had changed since it began: {change}."
+        yield f"Not everything stayed as it was when the run began: {change}."
 
 
 # --- sentences ------------------------------------------------------------------------------------------------------

@@ -330,9 +330,9 @@ def _names(
         names = settings.classes
     elif data is not None and set(declared) == set(data.class_names):
         names = data.class_names
-    elif len(set(declared)) == len(declared):
+    elif data is None and len(set(declared)) == len(declared):
         names = tuple(sorted(declared))
-    else:  # such as ImageNet's two cranes
+    else:  # other names than those of the data, or two that are the same, such as ImageNet's cranes
         return declared, list(range(classes))
     return names, [declared.index(each) for each in names]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ClassifierError, UserError
-from .. import kind_of, load_classifier
+from .. import kind_of, load_classifier, shipped
 from .settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def sourced(
     said = settings(spec, given)
     classifier = load_classifier(said, data=data)
     name = re.sub(r"[^\w.+-]+", "-", classifier.info.name)[:40].strip("-") or kind_of(said.spec)
-    while name in taken:
+    while name in taken or name in shipped():
         name += "+"
     return name, _resolved(said, classifier, name)
 
@@ -73,25 +73,41 @@ def recorded(source: Settings) -> dict[str, Any]:
     return {name: value for name, value in source.said().items() if name != "trust_code"}
 
 
-def require_trust(sources: Mapping[str, Settings], path: Any, *, trust_code: bool) -> dict[str, Settings]:
+def require_trust(
+    names: Iterable[str], sources: Mapping[str, Settings], path: Any, *, trust_code: bool
+) -> dict[str, Settings]:
     """The classifiers that a run directory names, if they may be loaded from there.
+
+    Args:
+        names: of all that will be loaded; one without a source has to be a card of ours.
+        sources: as the directory gives them.
+        path: of the directory.
+        trust_code: the user says that it may.
 
     Raises:
         UserError: one of them runs code, or sends images to an address, that the directory names.
     """
-    for name, source in sources.items():
-        try:
-            reaches = kind_of(source.spec) in _REACHES
-        except ClassifierError:
-            reaches = False  # loading it will say what is wrong
-        if reaches and not trust_code:
+    for name in {*names, *sources}:
+        spec = sources[name].spec if name in sources else name
+        if _reaches(spec, card_expected=name not in sources) and not trust_code:
             raise UserError(
-                f"{path}: its classifier {name} is {source.spec}: that runs code or sends images to where the run "
-                f"directory says; if the run is your own, add --trust-code"
+                f"{path}: its classifier {name} is {spec}: that runs code or sends images to where the run directory "
+                f"says; if the run is your own, add --trust-code"
             )
     return {name: source.model_copy(update={"trust_code": trust_code}) for name, source in sources.items()}
 
 
 def reaches(sources: Mapping[str, Settings]) -> bool:
     """Whether a run with these is resumed only with --trust-code."""
-    return any(kind_of(source.spec) in _REACHES for source in sources.values())
+    return any(_reaches(source.spec) or source.trust_code for source in sources.values())
+
+
+def _reaches(spec: str, *, card_expected: bool = False) -> bool:
+    """Whether loading a spec may run code or send something; a TOML file may name anything."""
+    if spec.endswith(".toml"):
+        return True
+    try:
+        kind = kind_of(spec)
+    except ClassifierError:
+        return False  # loading it will say what is wrong
+    return kind in _REACHES or (card_expected and kind != "torch")

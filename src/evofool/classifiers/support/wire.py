@@ -165,7 +165,7 @@ def _names(settings: Settings, data: Dataset | None, name: str) -> tuple[tuple[s
     elif data is not None and set(said) == set(data.class_names):
         names = data.class_names
     else:
-        names = tuple(sorted(said))
+        names = tuple(sorted(said)) if data is None else said
     return names, [said.index(each) for each in names]
 
 

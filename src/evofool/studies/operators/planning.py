@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...classifiers.support.settings import Settings
 from ...classifiers.support.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...data import load_data
-from ...errors import ClassifierError, DataError, SpecError, nearest
+from ...errors import ClassifierError, ClassifierWarning, DataError, SpecError, nearest
 from ...executors.local import one_thread
 from ...store import Store
 from . import measure, scenarios
@@ -33,6 +34,7 @@ class Config:
         judge: an independent classifier; "" = none.
         options: what there is to say of targets and judge that have no card of ours; see `Settings`.
         sources: how those are loaded again, by name; a plan fills it in.
+        given: what the user called each classifier, by name; a plan fills it in.
         seeds: how many; seed k fixes one draw of images that all arms share.
         parts: see `scenarios.PARTS`.
         names: only these of the twelve scenarios and elitism, and the controls they are compared with; () = all.
@@ -51,6 +53,7 @@ class Config:
     judge: str = "mnist99"
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, Settings] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
     seeds: int = 10
     parts: tuple[str, ...] = ("scenarios", "controls", "judge", "hypotheses")
     names: tuple[str, ...] = ()
@@ -91,7 +94,9 @@ class Shard:
         Raises:
             ClassifierError: it is not the one that the plan was made for.
         """
-        classifier = classifier_of(name, self.sources)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClassifierWarning)  # the plan has told it
+            classifier = classifier_of(name, self.sources)
         if classifier.info.fingerprint != self.fingerprints.get(name, classifier.info.fingerprint):
             raise ClassifierError(
                 f"{name} is another one each time it is loaded: expected the same weights; does it draw them at "
@@ -108,6 +113,11 @@ class Shard:
         """Images that the target will be asked about, elites left aside."""
         return (self.scenario.arm.generations + 1) * self.scenario.population * len(self.seeds)
 
+    @property
+    def queries(self) -> int:
+        """The most that its searches will ask."""
+        return self.evaluations if self.budget is None else min(self.evaluations, self.budget * len(self.seeds))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -120,8 +130,13 @@ class Plan:
 
     @property
     def evaluations(self) -> int:
-        """Images that the targets will be asked about."""
+        """Images that the targets will be asked about, if no budget ends a search before."""
         return sum(shard.evaluations for shard in self.shards)
+
+    @property
+    def queries(self) -> int:
+        """The most that the searches will ask."""
+        return sum(shard.queries for shard in self.shards)
 
 
 @functools.lru_cache(maxsize=8)
@@ -152,10 +167,16 @@ def check_fit(info: ClassifierInfo, dataset: Dataset) -> None:
             f"{info.name} expects images of shape {info.image_shape} (C, H, W), but {dataset.name} has {shape}: "
             f"choose a classifier trained on such images"
         )
+    if info.class_names != dataset.class_names and set(info.class_names) == set(dataset.class_names):
+        raise ClassifierError(
+            f"{info.name} tells its classes in another order ({', '.join(info.class_names[:5])} ...) than "
+            f"{dataset.name} ({', '.join(dataset.class_names[:5])} ...): expected the same one"
+        )
     if len(info.class_names) != len(dataset.class_names):
         raise ClassifierError(
             f"{info.name} tells {len(info.class_names)} classes apart, but {dataset.name} has "
-            f"{len(dataset.class_names)}: choose a classifier trained on the same classes"
+            f"{len(dataset.class_names)}: this study evolves images of all classes, so choose a classifier of the same "
+            f"ones (`evofool doctor` looks at any)"
         )
 
 
@@ -277,13 +298,15 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
 
 def _sourced(config: Config, dataset: Dataset, *, judged: bool) -> Config:
     """The same, with names for all classifiers and with what it takes to load them again."""
-    sources = dict(config.sources)
+    sources, given = dict(config.sources), dict(config.given)
     names: list[str] = []
-    for spec in [*config.classifiers, *([config.judge] if judged else [])]:
+    specs = [*config.classifiers, *([config.judge] if judged else [])]
+    for spec in specs:
         name = spec
-        if spec not in sources:
-            name, source = sourced(spec, config.options, dataset, names)
+        if spec not in config.sources:  # else it is the name of one in a run that goes on
+            name, source = sourced(spec, config.options, dataset, {*names, *specs} - {spec})
             sources |= {name: source} if source else {}
+        given.setdefault(name, spec)
         names.append(name)
     if config.options.keys() - {"device", "trust_code"} and not sources:
         raise ClassifierError(
@@ -291,7 +314,8 @@ def _sourced(config: Config, dataset: Dataset, *, judged: bool) -> Config:
             f"leave it out"
         )
     targets, judges = names[: len(config.classifiers)], names[len(config.classifiers) :]
-    return replace(config, classifiers=tuple(targets), judge=judges[0] if judges else config.judge, sources=sources)
+    judge = judges[0] if judges else config.judge
+    return replace(config, classifiers=tuple(targets), judge=judge, sources=sources, given=given)
 
 
 def _budget(config: Config, searches: int) -> int | None:

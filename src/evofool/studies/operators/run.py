@@ -9,7 +9,7 @@ import json
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from ... import __version__, rundir
+from ...classifiers.support.settings import Settings
 from ...classifiers.support.sources import recorded, require_trust
 from ...doctor import examine
 from ...errors import ClassifierWarning, DamagedRunError, UserError
-from ...executors.local import map_shards, one_thread
+from ...executors.local import available_processors, map_shards, one_thread
 from ...files import write_bytes, write_png
 from ...rundir import Finding, RunDirectory
 from ...store import Store
@@ -31,6 +32,7 @@ from .results import Results, Target
 from .shards import Done, leave, run_shard
 
 KIND = "operators"
+TESTED_REMOTE = 100  # test images that an endpoint or a command is asked about; a model here is asked about all
 EXAMINED = 32  # queries that the doctor may ask of a classifier before a study; its test images are asked anyway
 
 
@@ -46,11 +48,19 @@ def target(name: str, plan: Plan, store: Store | None = None) -> Target:
     if store and chain in store.finished():
         return Target(**store.result(chain))
     classifier, dataset = classifier_of(name, plan.config.sources), plan.dataset
+    asked = torch.arange(len(dataset))
+    if classifier.info.remote:  # where each costs something, fewer have to do
+        asked = torch.linspace(0, len(dataset) - 1, min(TESTED_REMOTE, len(dataset))).long()
     scores = measure.ask(
-        classifier, dataset.images.float() / 255, account=f"test images/{name}", store=store, chain=chain, key=("all",)
+        classifier,
+        dataset.images[asked].float() / 255,
+        account=f"test images/{name}",
+        store=store,
+        chain=chain,
+        key=("all",),
     )
     table = measure.confusion(
-        dataset.labels[None].long(), measure.predictions(scores)[None], len(classifier.info.class_names)
+        dataset.labels[asked][None].long(), measure.predictions(scores)[None], len(classifier.info.class_names)
     )
     accuracy = float(measure.macro(table)[0][0])
     diagnosis = examine(classifier, dataset, queries=EXAMINED, store=store, account=f"doctor/{name}", throughput=False)
@@ -93,7 +103,8 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
     config = plan.config
     judge = [config.judge] if config.judge and "judge" in config.parts else []
     infos = {name: classifier_of(name, config.sources).info for name in [*config.classifiers, *judge]}
-    written = dataclasses.asdict(dataclasses.replace(config, sources={}))
+    options = {name: value for name, value in config.options.items() if name != "trust_code"}
+    written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
     sources = {name: recorded(source) for name, source in config.sources.items()}
     return {
         "kind": KIND,
@@ -173,7 +184,9 @@ def reopen(
     """
     run = rundir.read_run(path)
     config = config_of(run)
-    config = dataclasses.replace(config, sources=require_trust(config.sources, path, trust_code=trust_code))
+    used = [*config.classifiers, *([config.judge] if config.judge and "judge" in config.parts else [])]
+    sources = require_trust(used, config.sources, path, trust_code=trust_code)
+    config = dataclasses.replace(config, sources=sources, options={})  # the sources hold all that was said
     again = plan(config, progress=progress)
     changed = drift(run, head(again, ""))
     if changed and not allow_drift:
@@ -185,6 +198,19 @@ def reopen(
     if changed:
         directory.store.note("; ".join(changed))
     return again, directory
+
+
+def shared_out(sources: Mapping[str, Settings], workers: int) -> tuple[int, dict[str, Settings]]:
+    """How many processes there are, and what each may have in flight, so that together they keep to `concurrency`."""
+    limits = [source.concurrency or 1 for source in sources.values() if source.metered]
+    workers = min([workers, *limits])
+    shares = {
+        name: source.model_copy(update={"concurrency": max(1, (source.concurrency or 1) // max(1, workers))})
+        if source.metered
+        else source
+        for name, source in sources.items()
+    }
+    return workers, shares
 
 
 @dataclass(frozen=True)
@@ -233,6 +259,8 @@ def execute(
         own = store or Store()
         targets = [target(name, plan, own) for name in config.classifiers]
         judge = target(config.judge, plan, own) if config.judge and "judge" in config.parts else None
+    workers, sources = shared_out(config.sources, available_processors() if workers is None else workers)
+    left = [dataclasses.replace(shard, sources=sources) for shard in left]
     try:
         ran = map_shards(run_shard, left, workers=workers, on_tick=on_tick)
     finally:
