@@ -802,6 +802,16 @@ def test_the_image_that_a_local_model_fails_at_is_found_and_the_others_are_answe
         assert same(again.ask(batch, payers(*[0] * 10, *[1] * 11), (0,)), answers) and counting.calls == 0
 
 
+def test_answers_that_are_not_as_declared_are_an_error_and_no_loss(tmp_path):
+    wrong = Constant([3.0, -1.0, 0.5], (1, 4, 4), kind="probabilities")
+    ledger = stored(tmp_path, wrong)
+    with pytest.raises(ClassifierError, match="does it give logits"):
+        ledger.ask(images(3), payers(0, 0, 0), (0,))
+    assert tally(ledger)["issued"] == tally(ledger)["failed"] == [3, 0] and ledger.store.damage() == []
+    ledger.store.close()
+    assert tally(stored(tmp_path, wrong))["lost"] == [0, 0]
+
+
 def test_a_search_for_the_bad_image_ends_with_the_budget():
     """4 rows are charged and fail, 2 halves fail: 4 + 2 + 1 of a budget of 7; what is left is unsent, not failed."""
     batch = images(4)

@@ -337,6 +337,11 @@ class Ledger:
         images = batch.images if len(rows) == len(batch.images) else batch.images[rows]
         try:
             done = self._delivery.deliver(images, _Charged(self, batch, request), held)
+        except ClassifierError:  # it answers, but not as it declares
+            tally = self._tally(batch.payer[request.charged], "failed")
+            with self.store.transaction():
+                self.store.close_attempt(request.attempt, tally, padded=0, failed=True)
+            raise
         except TargetError as error:
             where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
             message = f"{info.name} failed to answer{where}: {error}"

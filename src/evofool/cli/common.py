@@ -64,6 +64,12 @@ def heed_signals() -> None:
             signal.signal(number, _stop)
 
 
+def be_quiet(quiet: bool) -> None:
+    """Errors only, if that is wanted."""
+    if quiet:
+        warnings.simplefilter("ignore", ClassifierWarning)
+
+
 def show_warnings() -> None:
     """Print our own warnings as one line, as errors are."""
     usual = warnings.showwarning

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DamagedRunError, UserError
-from .common import Json, Quiet, Run, TrustCode, Workers, count_of_workers, download_meter, printable, resumable, say
+from .common import (
+    Json,
+    Quiet,
+    Run,
+    TrustCode,
+    Workers,
+    be_quiet,
+    count_of_workers,
+    download_meter,
+    printable,
+    resumable,
+    say,
+)
 
 if TYPE_CHECKING:
     from ..checks import Check
@@ -47,6 +59,7 @@ def resume(
     from ..progress import progress
     from .study import conduct, resume_options
 
+    be_quiet(quiet)
     count = count_of_workers(workers)
     study = _study(rundir.read_run(run)["kind"])
     if rundir.finished(run):

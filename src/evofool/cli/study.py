@@ -21,6 +21,7 @@ from .common import (
     TrustCode,
     With,
     Workers,
+    be_quiet,
     classifier_settings,
     count_of_workers,
     download_meter,
@@ -148,6 +149,7 @@ def operators(
     from ..studies.operators import planning, run
     from ..studies.operators import scenarios as arms
 
+    be_quiet(quiet)
     new_directory(out)
     target, reader = _TARGETS.get(data, (None, "none"))
     if classifier is None and target is None:

@@ -206,7 +206,7 @@ def settings(spec: str, given: Mapping[str, Any] | None = None) -> Settings:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A TOML file; files that it names lie beside it."""
+    """A TOML file; files that it names are looked for from the working directory, as on the command line."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ClassifierError(f"{path} has {path.stat().st_size:,} bytes, expected a small TOML file")
