@@ -162,7 +162,7 @@ class Delivery:
                 done.take(part, answer)
         if bool((done.status == _ANSWERED).any()):
             self._in_a_row = 0
-        elif bool((done.status == _FAILED).any()):
+        elif not charged and bool((done.status == _FAILED).any()):
             self._in_a_row += 1
             if self._in_a_row == IN_A_ROW:
                 self._give_up(TargetError("no image of the last requests was answered"), IN_A_ROW)
