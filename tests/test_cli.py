@@ -542,7 +542,9 @@ def test_a_run_is_not_resumed_with_something_else_unless_drift_is_allowed(tmp_pa
     allowed = here("resume", str(out), "--allow-drift", "--workers", "1")
     assert allowed.returncode == 0, allowed.stderr
     assert json.loads((out / "study.json").read_text())["ledger"]["drift"] == ["micro-batch of digits"]
-    assert "Not everything stayed as it was when the run began: micro-batch of digits" in (out / "report.html").read_text()
+    assert (
+        "Not everything stayed as it was when the run began: micro-batch of digits" in (out / "report.html").read_text()
+    )
 
 
 def sign(path: Path, **changes) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from evofool import rundir
 from evofool.classifiers.support.settings import settings
@@ -103,6 +105,36 @@ def test_a_target_that_bears_the_name_of_the_judge_is_not_taken_for_it(mine: Pat
     assert study["targets"][0]["fingerprint"] != study["judge"]["fingerprint"]
     assert study["judge"]["accuracy"] > study["targets"][0]["accuracy"]
     assert "--classifier named.toml" in study["command"]
+
+
+def test_images_of_several_sizes_are_brought_to_the_shape_that_is_named(mine: Path, here: Callable[..., Here]) -> None:
+    """Colour images of two sizes, in the classes of digits, for a network that takes gray ones of 28 x 28."""
+    for digit in range(10):
+        (mine / "mixed" / str(digit)).mkdir(parents=True)
+        for number, side in enumerate((20, 36)):
+            levels = torch.full((side, side, 3), 25 * digit, dtype=torch.uint8).numpy()
+            Image.fromarray(levels).save(mine / "mixed" / str(digit) / f"{number}.png")
+    words = [
+        "study",
+        "operators",
+        "--data",
+        "mixed",
+        "--classifier",
+        "mine.py:module",
+        "--seeds",
+        "1",
+        "--judge",
+        "none",
+    ]
+    words += ["--scenarios", "FPS_AC_SM", "--set", "population=20", "--set", "generations=1", "--workers", "2"]
+    refused = here(*words, "-o", "run")
+    assert refused.returncode == 2 and not (mine / "run").exists()
+    done = here(*words, "--with", "image_shape=1x28x28", "-o", "run")
+    assert done.returncode == 0, done.stderr
+    head = json.loads((mine / "run" / "run.json").read_text())
+    assert head["config"]["image_shape"] == [1, 28, 28]
+    with Image.open(next((mine / "run" / "images").glob("finding_*.png"))) as image:
+        assert image.size == (28, 28) and image.mode == "L"
 
 
 def test_workers_share_what_may_be_in_flight() -> None:

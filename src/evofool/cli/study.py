@@ -144,6 +144,7 @@ def operators(
     independent judge. Writes DIR/report.html with figures, tables and all numbers beside it. A run that is stopped or
     killed goes on with `evofool resume DIR`.
     """
+    from ..classifiers.support.settings import settings
     from ..progress import duration, progress
     from ..rundir import RunDirectory
     from ..studies.operators import planning, run
@@ -159,12 +160,14 @@ def operators(
     judge = judge or reader
     if judge == "none":
         chosen = tuple(part for part in chosen if part != "judge")
+    options = classifier_settings(with_, device, trust_code, concurrency)
     config = planning.Config(
         data=data,
         data_dir=data_dir,
+        image_shape=settings("images", options).image_shape,
         classifiers=_names(classifier) or (str(target),),
         judge="" if judge == "none" else judge,
-        options=classifier_settings(with_, device, trust_code, concurrency),
+        options=options,
         seeds=seeds,
         parts=chosen,
         names=_names(scenarios),

@@ -29,6 +29,7 @@ class Config:
     Args:
         data: the images that evolve; see `load_data`.
         data_dir: where named data lie; None = the usual places.
+        image_shape: (C, H, W) that the images are brought to when they are read; None = as they are, all of one shape.
         classifiers: targets, as for `load_classifier`; the first one also gets the parts that need only one. In a plan
             these are names.
         judge: an independent classifier; "" = none.
@@ -49,6 +50,7 @@ class Config:
 
     data: str = "mnist"
     data_dir: str | None = None
+    image_shape: tuple[int, int, int] | None = None
     classifiers: tuple[str, ...] = ("mnist95",)
     judge: str = "mnist99"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Shard:
     seeds: tuple[int, ...]
     data: str
     data_dir: str | None
+    image_shape: tuple[int, int, int] | None
     judge: str
     gallery: bool
     sources: Mapping[str, Settings] = field(default_factory=dict)
@@ -150,9 +153,26 @@ def classifier_of(name: str, sources: Mapping[str, Settings]) -> Classifier:
 
 
 @functools.lru_cache(maxsize=2)
-def dataset_of(spec: str, data_dir: str | None) -> Dataset:
+def dataset_of(spec: str, data_dir: str | None, image_shape: tuple[int, int, int] | None) -> Dataset:
     """The images of a name, read once for each process."""
-    return load_data(spec, split="test", data_dir=Path(data_dir) if data_dir else None)
+    return _read(spec, data_dir, image_shape)
+
+
+def _read(
+    spec: str,
+    data_dir: str | None,
+    image_shape: tuple[int, int, int] | None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Dataset:
+    channels, *size = image_shape or (None,)
+    return load_data(
+        spec,
+        split="test",
+        data_dir=Path(data_dir) if data_dir else None,
+        size=(size[0], size[1]) if size else None,
+        channels=channels,  # type: ignore[arg-type]
+        progress=progress,
+    )
 
 
 def check_fit(info: ClassifierInfo, dataset: Dataset) -> None:
@@ -254,8 +274,7 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     Raises:
         UserError: whatever is wrong with it, in one line.
     """
-    folder = Path(config.data_dir) if config.data_dir else None
-    dataset = load_data(config.data, split="test", data_dir=folder, progress=progress)
+    dataset = _read(config.data, config.data_dir, config.image_shape, progress)
     judged = bool(config.judge) and "judge" in config.parts
     config = _sourced(config, dataset, judged=judged)
     judge = config.judge if judged else ""
@@ -284,6 +303,7 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
                         seeds=tuple(seeds[first : first + config.side_by_side]),
                         data=config.data,
                         data_dir=config.data_dir,
+                        image_shape=config.image_shape,
                         judge=judge,
                         gallery=shown,
                         sources=config.sources,

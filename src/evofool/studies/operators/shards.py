@@ -194,7 +194,7 @@ def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
     started = time.perf_counter()
     store = _books(shard.directory) if shard.directory else None
     scenario, classifier = shard.scenario, shard.load(shard.classifier)
-    first = population(dataset_of(shard.data, shard.data_dir), shard.seeds, scenario.population)
+    first = population(dataset_of(shard.data, shard.data_dir, shard.image_shape), shard.seeds, scenario.population)
     ledger = Ledger(
         classifier,
         searches=shard.searches(),
