@@ -23,6 +23,10 @@ from evofool import load_classifier
 module = load_classifier("digits").module
 def probabilities(images):
     return module(images).softmax(1)
+def cramped(images):
+    if len(images) > 60:
+        raise MemoryError("no room")
+    return module(images)
 def random():
     weight = torch.rand(10, 784, generator=torch.Generator().manual_seed(torch.seed()))
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.utils.skip_init(torch.nn.Linear, 784, 10, bias=False))
@@ -135,6 +139,16 @@ def test_images_of_several_sizes_are_brought_to_the_shape_that_is_named(mine: Pa
     assert head["config"]["image_shape"] == [1, 28, 28]
     with Image.open(next((mine / "run" / "images").glob("finding_*.png"))) as image:
         assert image.size == (28, 28) and image.mode == "L"
+
+
+def test_a_run_that_had_not_memory_enough_says_so(mine: Path, here: Callable[..., Here]) -> None:
+    words = ["study", "operators", *SMALL, "--parts", "scenarios", "--classifier", "mine.py:cramped"]
+    done = here(*words, "--with", "micro_batch=100", "--workers", "2", "-o", "run")
+    assert done.returncode == 0, done.stderr
+    drift = json.loads((mine / "run" / "study.json").read_text())["ledger"]["drift"]
+    assert drift == ["cramped: out of memory, so 50 rows in a call"]
+    page = (mine / "run" / "report.html").read_text()
+    assert "Not everything stayed as it was when the run began: cramped: out of memory, so 50 rows in a call." in page
 
 
 def test_workers_share_what_may_be_in_flight() -> None:
