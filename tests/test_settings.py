@@ -230,6 +230,17 @@ def test_a_module_stays_in_eval_mode_and_keeps_no_gradients() -> None:
     assert torch.equal(classifier(images), first) and not first.requires_grad
 
 
+def test_a_module_of_the_user_stays_as_it_is() -> None:
+    module = nn.Sequential(linear(), nn.Dropout(0.5)).train()
+    classifier = load_classifier(module, image_shape="1x4x4", dtype="float64")
+    assert classifier.info.dtype == "float64"
+    assert module.training and all(p.requires_grad and p.dtype == torch.float32 for p in module.parameters())
+    before = classifier(data().images / 255)
+    with torch.no_grad():
+        module[0][1].weight.zero_()
+    assert torch.equal(classifier(data().images / 255), before)
+
+
 def test_images_are_brought_to_what_the_model_takes() -> None:
     seen = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import pkgutil
@@ -86,9 +87,9 @@ def load_classifier(
             `sklearn:FILE`, `state:FILE@pkg.mod:factory`, `export:FILE`, `torchscript:FILE`, `timm:NAME`,
             `torchvision:NAME`, `hf:ORG/NAME`; `pkg.mod:attr` or `file.py:attr`; `https://HOST/PATH`; `command:PROGRAM`;
             or a TOML file with a `spec` and more settings; or the thing itself: a PyTorch module, an estimator of
-            scikit-learn, a function of images. A plain word that is the name of a shipped classifier means
-            that one; write `./mnist95` or `mnist95/` for a directory of the same name. A classifier that is already
-            loaded is returned as it is.
+            scikit-learn, a function of images; a module is copied, and yours stays as it is. A plain word that is the
+            name of a shipped classifier means that one; write `./mnist95` or `mnist95/` for a directory of the same
+            name. A classifier that is already loaded is returned as it is.
         settings: what else there is to say of it, by the names of `classifiers.support.settings.Settings`.
         data: images that it will be asked about; where nothing else says so, they decide the shape of the images and
             the names of the classes.
@@ -114,6 +115,8 @@ def load_classifier(
         from .python import adopt, origin
 
         name = getattr(spec, "__name__", type(spec).__name__)
+        if hasattr(spec, "state_dict"):  # a module: its owner may train it on, and in another type or layout
+            spec = copy.deepcopy(spec)
         return adopt(spec, name, origin(spec), checked(name, given), data)
     else:
         raise ClassifierError(
