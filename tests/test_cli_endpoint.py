@@ -106,6 +106,7 @@ def test_an_endpoint_that_stops_in_mid_run_costs_nothing_but_its_queries(
     answered = sum(account["answered"] for account in ledgers[1]["searches"].values())
     assert endpoint.images == issued > answered, "the endpoint saw other images than were charged"
     assert answered == sum(account["answered"] for account in ledgers[0]["searches"].values())
+    assert [ledger["searches"]["test images/api"]["answered"] for ledger in ledgers] == [100, 100]  # of 1,000
     assert here("verify", "run", "--trust-code").returncode == 0
     for text in (whole, stopped, resumed):
         assert CANARY not in text.stdout + text.stderr

@@ -6,8 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +26,6 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..contracts import Dataset
     from ..doctor import Agreement, Diagnosis, Reaction
 
 _NARROWEST, _WIDEST = 40, 80  # columns
@@ -75,6 +73,7 @@ def doctor(
     """
     from ..classifiers import load_classifier
     from ..classifiers.support.settings import settings
+    from ..data import load_test_images
     from ..doctor import LIMIT_LOCAL, LIMIT_METERED, examine, to_json
     from ..executors.local import one_thread
     from ..progress import progress
@@ -83,7 +82,7 @@ def doctor(
         raise UserError(f"--budget {budget}: expected at least 1")
     said = settings(classifier, classifier_settings(with_, device, trust_code, concurrency))
     with progress("reading", None, quiet=quiet) as meter:
-        images = _images(data, data_dir, said.image_shape, download_meter(meter))
+        images = load_test_images(data, data_dir=data_dir, image_shape=said.image_shape, progress=download_meter(meter))
     with one_thread():
         loaded = load_classifier(said, data=images)
         limit = queries or (LIMIT_METERED if loaded.info.metered else LIMIT_LOCAL)
@@ -95,21 +94,6 @@ def doctor(
         typer.echo(json.dumps(to_json(diagnosis)))
     elif not quiet:
         _show(diagnosis)
-
-
-def _images(data: str, data_dir: str | None, image_shape: tuple[int, int, int] | None, progress: Any) -> Dataset:
-    """The images, brought to the shape that was named; without one they have to be of one size."""
-    from ..data import load_data
-
-    channels, *size = image_shape or (None,)
-    return load_data(
-        data,
-        split="test",
-        data_dir=Path(data_dir) if data_dir else None,
-        size=(size[0], size[1]) if size else None,
-        channels=channels,  # type: ignore[arg-type]
-        progress=progress,
-    )
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -35,7 +35,17 @@ from .dataset import (
     unreadable,
 )
 
-__all__ = ["NAMES", "Channels", "Progress", "Split", "background", "fingerprint", "load_data", "split_off"]
+__all__ = [
+    "NAMES",
+    "Channels",
+    "Progress",
+    "Split",
+    "background",
+    "fingerprint",
+    "load_data",
+    "load_test_images",
+    "split_off",
+]
 
 NAMES = ("digits", "mnist")
 
@@ -81,6 +91,30 @@ def load_data(
     except OSError as error:
         raise unreadable(Path(error.filename or path), error, "images with labels") from error
     return assemble(path, reading, size, channels)
+
+
+def load_test_images(
+    spec: str,
+    *,
+    data_dir: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The images that a classifier is asked about, as the command line names them.
+
+    Args:
+        spec, data_dir, progress: as for `load_data`.
+        image_shape: (C, H, W) that they are brought to; None = as they are, all of one shape.
+    """
+    channels, *size = image_shape or (None,)
+    return load_data(
+        spec,
+        split="test",
+        data_dir=Path(data_dir) if data_dir else None,
+        size=(size[0], size[1]) if size else None,
+        channels=channels,  # type: ignore[arg-type]
+        progress=progress,
+    )
 
 
 def _read(

@@ -300,7 +300,8 @@ def _decode(
                     raise DataError(
                         f"{where}: is {picture.height} x {picture.width} pixels high and wide, but "
                         f"{source.where(members[0])} is {images.shape[2]} x {images.shape[3]}; expected one size in "
-                        f"all images; resize them, or give a size to resize them to"
+                        f"all images; resize them, or name a shape: --with image_shape=CxHxW, and --image-size N to "
+                        f"`evofool train`"
                     )
                 pixels = _pixels(picture, where, size, channels)
             if images is None:

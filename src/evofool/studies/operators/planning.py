@@ -7,14 +7,13 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ...classifiers import load_classifier
 from ...classifiers.support.settings import Settings
 from ...classifiers.support.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
-from ...data import load_data
+from ...data import load_test_images
 from ...errors import ClassifierError, ClassifierWarning, DataError, SpecError, nearest
 from ...executors.local import one_thread
 from ...store import Store
@@ -155,24 +154,7 @@ def classifier_of(name: str, sources: Mapping[str, Settings]) -> Classifier:
 @functools.lru_cache(maxsize=2)
 def dataset_of(spec: str, data_dir: str | None, image_shape: tuple[int, int, int] | None) -> Dataset:
     """The images of a name, read once for each process."""
-    return _read(spec, data_dir, image_shape)
-
-
-def _read(
-    spec: str,
-    data_dir: str | None,
-    image_shape: tuple[int, int, int] | None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Dataset:
-    channels, *size = image_shape or (None,)
-    return load_data(
-        spec,
-        split="test",
-        data_dir=Path(data_dir) if data_dir else None,
-        size=(size[0], size[1]) if size else None,
-        channels=channels,  # type: ignore[arg-type]
-        progress=progress,
-    )
+    return load_test_images(spec, data_dir=data_dir, image_shape=image_shape)
 
 
 def check_fit(info: ClassifierInfo, dataset: Dataset) -> None:
@@ -274,7 +256,7 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     Raises:
         UserError: whatever is wrong with it, in one line.
     """
-    dataset = _read(config.data, config.data_dir, config.image_shape, progress)
+    dataset = load_test_images(config.data, data_dir=config.data_dir, image_shape=config.image_shape, progress=progress)
     judged = bool(config.judge) and "judge" in config.parts
     config = _sourced(config, dataset, judged=judged)
     judge = config.judge if judged else ""
