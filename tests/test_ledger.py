@@ -704,7 +704,7 @@ def test_a_request_that_is_not_to_be_sent_again_leaves_its_images_without_an_ans
 
 def test_nobody_waits_longer_than_an_hour():
     ledger, failing, _, waits = retrying([1], retry_after=3601.0)
-    with pytest.raises(TargetError, match="asks to wait 3,601 s: resume then"):
+    with pytest.raises(TargetError, match="asks to wait 3,601 s: try again then"):
         ledger.ask(images(1), payers(0))
     assert failing.calls == 1 and waits == []
 

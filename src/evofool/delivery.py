@@ -238,7 +238,7 @@ class Delivery:
     def _wait(self, number: int, error: TargetError, held: Sequence[int]) -> None:
         seconds = max(min(LONGEST_WAIT, FIRST_WAIT * 2**number), error.retry_after or 0.0)
         if seconds > LONGEST_ASKED:
-            raise TargetError(f"{error}; it asks to wait {seconds:,.0f} s: resume then", fatal=True) from error
+            raise TargetError(f"{error}; it asks to wait {seconds:,.0f} s: try again then", fatal=True) from error
         if self._sleep:
             self._sleep(seconds)
             return
@@ -269,7 +269,7 @@ class Delivery:
 
     def _give_up(self, error: TargetError, failures: int) -> NoReturn:
         self._given_up.set()
-        words = f"{failures} failures in a row, the last one: {error}; see that it runs, then resume"
+        words = f"{failures} failures in a row, the last one: {error}; see that it runs, then try again"
         raise TargetError(words, retry_after=error.retry_after, fatal=True) from error
 
     def _asked(self, images: Tensor) -> np.ndarray:
