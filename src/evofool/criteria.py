@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import objectives
 from .contracts import ClassifierInfo, Evaluated
 from .shapes import Bool, Tensor
 
@@ -10,3 +11,17 @@ def misclassified(evaluated: Evaluated, info: ClassifierInfo) -> Bool[Tensor, "B
     """The classifier's first choice is not the label the member carries."""
     answered = ~evaluated.scores.isnan().any(-1)
     return answered & (evaluated.scores.argmax(-1) != evaluated.labels)
+
+
+def confident(evaluated: Evaluated, info: ClassifierInfo, *, probability: float = 0.96) -> Bool[Tensor, "B n"]:
+    """The label that the member carries has at least this probability, and no other class has more."""
+    own = objectives.true_class_probability(evaluated, info)
+    return (own >= probability) & (objectives.margins(evaluated.scores, evaluated.labels, info) >= 0)
+
+
+def near_boundary(evaluated: Evaluated, info: ClassifierInfo, *, within: float = 0.01) -> Bool[Tensor, "B n"]:
+    """The label that the member carries ties with the best other class.
+
+    Their probabilities differ by 2 `within` at most; of two classes that is |p - 0.5| <= within.
+    """
+    return objectives.boundary(evaluated, info) <= within

@@ -81,7 +81,7 @@ def start(
     dataset: Dataset,
     generator: torch.Generator,
     *,
-    arguments: Mapping[str, int] | None = None,
+    arguments: Mapping[str, int | str] | None = None,
     single: bool = False,
     trained: bool = True,
     freeze: bool = False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -19,10 +19,19 @@ from .errors import ClassifierError, nearest
 from .shapes import Float, Tensor
 
 _SHAPE = ("in_channels", "classes", "size")
+Padding = Literal["zeros", "reflect", "replicate", "circular"]
 _LARGEST = 1_000_000  # of a number in a card: far above any sane one, far below what overflows a size
 
 
-def small_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: int = 16, hidden: int = 32) -> nn.Module:
+def small_cnn(
+    in_channels: int,
+    classes: int,
+    size: tuple[int, int],
+    *,
+    width: int = 16,
+    hidden: int = 32,
+    padding: Padding = "zeros",
+) -> nn.Module:
     """Two blocks of 3 x 3 convolution, ReLU and 2 x 2 max pooling, then one hidden dense layer.
 
     The network of a first course: 55,338 parameters on 28 x 28 gray images with 10 classes.
@@ -33,13 +42,14 @@ def small_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: i
         size: (height, width) of an image, each at least 4.
         width: channels of the first convolution; the second has twice as many.
         hidden: neurons of the dense layer.
+        padding: what the convolutions see beyond the border.
     """
     _at_least(4, size)
     return nn.Sequential(
-        nn.Conv2d(in_channels, width, 3, padding=1),
+        nn.Conv2d(in_channels, width, 3, padding=1, padding_mode=padding),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(width, 2 * width, 3, padding=1),
+        nn.Conv2d(width, 2 * width, 3, padding=1, padding_mode=padding),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
@@ -49,7 +59,9 @@ def small_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: i
     )
 
 
-def judge_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: int = 24) -> nn.Module:
+def judge_cnn(
+    in_channels: int, classes: int, size: tuple[int, int], *, width: int = 24, padding: Padding = "zeros"
+) -> nn.Module:
     """Four strided or plain convolutions with batch normalisation, then the mean over all positions.
 
     No pooling between layers, no hidden dense layer: built unlike `small_cnn`, so that the two do not share their
@@ -60,12 +72,15 @@ def judge_cnn(in_channels: int, classes: int, size: tuple[int, int], *, width: i
         classes: K.
         size: (height, width) of an image, each at least 8.
         width: channels of the first convolution; the second has twice, the last two have `8 * width // 3`.
+        padding: what the convolutions see beyond the border.
     """
     _at_least(8, size)
     wide = 8 * width // 3
 
     def block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+        convolution = nn.Conv2d(
+            before, after, kernel, stride=stride, padding=kernel // 2, padding_mode=padding, bias=False
+        )
         return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
     return nn.Sequential(
@@ -99,15 +114,19 @@ def build(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
         arguments: `in_channels`, `classes`, `size` and the architecture's own.
 
     Raises:
-        ClassifierError: unknown architecture or argument, or a value that is not a positive whole number.
+        ClassifierError: unknown architecture or argument, or a value that is not one of those it can be.
     """
     known = architectures()
     if architecture not in known:
         raise ClassifierError(f"unknown architecture '{architecture}'{nearest(architecture, known)}")
-    parameters = inspect.signature(known[architecture]).parameters
+    parameters, hints = inspect.signature(known[architecture]).parameters, get_type_hints(known[architecture])
     for name, value in arguments.items():
         if name not in parameters:
             raise ClassifierError(f"{architecture} takes no argument '{name}'{nearest(name, parameters)}")
+        if get_origin(hints[name]) is Literal:
+            if value not in (words := get_args(hints[name])):
+                raise ClassifierError(f"{architecture}: {name} is {value!r}, expected one of {', '.join(words)}")
+            continue
         numbers = tuple(value) if name == "size" and isinstance(value, tuple | list) else (value,)
         if len(numbers) != (2 if name == "size" else 1) or not all(
             type(number) is int and 0 < number <= _LARGEST for number in numbers

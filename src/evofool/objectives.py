@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+
+from . import genome
 from .contracts import ClassifierInfo, Evaluated
 from .shapes import Float, Int, Tensor
 
@@ -62,3 +65,63 @@ def timbe_2021(
 def true_class_probability(evaluated: Evaluated, info: ClassifierInfo) -> Float[Tensor, "B n"]:
     """The probability of the carried label, in [0, 1]."""
     return probabilities(evaluated.scores, info).gather(-1, evaluated.labels[..., None]).squeeze(-1)
+
+
+def log_probability(scores: Float[Tensor, "*N K"], labels: Int[Tensor, "*N"], info: ClassifierInfo) -> Tensor:
+    """Natural logarithm of the probability of each label, float64 [*N]; exact for logits of any size.
+
+    A probability of 0 counts as the smallest positive float64, so that the result is finite (-708.4).
+    """
+    scores = scores.double()
+    tiny = torch.finfo(torch.float64).tiny
+    logs = scores.log_softmax(-1) if info.kind == "logits" else scores.clamp(min=tiny).log()
+    return logs.gather(-1, labels[..., None]).squeeze(-1)
+
+
+def margins(scores: Float[Tensor, "*N K"], labels: Int[Tensor, "*N"], info: ClassifierInfo) -> Tensor:
+    """By how much the probability of each label exceeds that of the best other class, in [-1, 1], float64 [*N]."""
+    each = probabilities(scores, info)
+    own = each.gather(-1, labels[..., None])
+    others = each.scatter(-1, labels[..., None], -torch.inf).amax(-1)
+    return torch.where(each.isnan().any(-1), torch.nan, own.squeeze(-1) - others)
+
+
+def ink(genomes: Any) -> Float[Tensor, "B n"]:
+    """How many genes of each member are not zero, float64."""
+    return genome.genes(genomes).flatten(2).count_nonzero(-1).double()
+
+
+def cross_entropy(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:
+    """Minus the logarithm of the probability of the carried label, plus `weight` for each gene that is not zero.
+
+    For two classes this is binary cross-entropy to the carried one: with a sigmoid, p = P(class 1), it is -log(1 - p)
+    for class 0.
+    """
+    return weight * ink(evaluated.genomes) - log_probability(evaluated.scores, evaluated.labels, info)
+
+
+def margin(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:
+    """By how much the best other class beats the carried label, plus `weight` for each gene that is not zero.
+
+    In units of logits, or of log-probabilities where the classifier gives no logits; below 0 the label wins.
+    """
+    scores = evaluated.scores.double()
+    if info.kind != "logits":
+        scores = scores.clamp(min=torch.finfo(torch.float64).tiny).log()
+    own = scores.gather(-1, evaluated.labels[..., None]).squeeze(-1)
+    others = scores.scatter(-1, evaluated.labels[..., None], -torch.inf).amax(-1)
+    return weight * ink(evaluated.genomes) + torch.where(scores.isnan().any(-1), torch.nan, others - own)
+
+
+def boundary(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:
+    """How far the carried label is from a tie with the best other class, plus `weight` for each gene not zero.
+
+    Half of the difference of their probabilities; of two classes that is |p - 0.5|.
+    """
+    return margins(evaluated.scores, evaluated.labels, info).abs() / 2 + weight * ink(evaluated.genomes)
+
+
+def ink_and_cross_entropy(evaluated: Evaluated, info: ClassifierInfo) -> Float[Tensor, "B n 2"]:
+    """Two objectives: how many genes are not zero, and minus the logarithm of the probability of the carried label."""
+    entropy = cross_entropy(evaluated, info)
+    return torch.stack([torch.where(entropy.isnan(), torch.nan, ink(evaluated.genomes)), entropy], -1)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .shapes import Float, Int, Tensor
+from .shapes import Bool, Float, Int, Tensor
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -154,6 +154,13 @@ class Stream:
             raise ValueError(f"integers(high): high must be at least 1, got {int(limit.min())}")
         drawn = (self.uniform(*shape, dtype=torch.float64) * limit).long()
         return torch.minimum(drawn, limit.long() - 1)  # a product may round up to `high`
+
+    def bits(self, *shape: int) -> Bool[Tensor, "B *shape"]:
+        """Fair coins. Each row of the last axis begins a new word, so that it depends on no row behind it."""
+        count, rows = shape[-1], math.prod(shape[:-1])
+        drawn = self.words(rows * -(-count // 64)).reshape(len(self), rows, -1).view(np.uint8)
+        tossed = np.unpackbits(drawn, axis=-1, count=count, bitorder="little").view(np.bool_)
+        return torch.from_numpy(tossed.reshape(len(self), *shape)).to(self.device)
 
     def permutation(self, count: int) -> Int[Tensor, "B count"]:
         """A random order of 0, ..., count - 1 for each search."""

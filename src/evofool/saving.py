@@ -48,7 +48,7 @@ class Trained:
 
     learner: Learner
     architecture: str
-    arguments: Mapping[str, int]
+    arguments: Mapping[str, int | str]
     held_out_accuracy: float
     held_out: int
     seed: int

@@ -133,8 +133,9 @@ def run(
             genomes, encoding=encoding, ledger=ledger, x=x, labels=labels, searches=active, key=(generation,)
         )
         fitness = objective(evaluated, info)
-        fitness = torch.where(evaluated.status == Status.ANSWERED, fitness, torch.nan)
-        success = criterion(evaluated, info) & (evaluated.status == Status.ANSWERED)
+        answered = evaluated.status == Status.ANSWERED
+        fitness = torch.where(answered if fitness.ndim == 2 else answered[..., None], fitness, torch.nan)
+        success = criterion(evaluated, info) & answered
         told = (evaluated.status != Status.UNSENT).all(1)
         after = algorithm.tell(state, evaluated, fitness, success)
         if generation and not (all_run and bool(told.all())):

@@ -46,7 +46,7 @@ def train(
     dataset: Dataset,
     *,
     architecture: str = "small_cnn",
-    arguments: Mapping[str, int] | None = None,
+    arguments: Mapping[str, int | str] | None = None,
     target_accuracy: float | None = None,
     seed: int = 0,
     epochs: int = 10,

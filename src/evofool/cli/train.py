@@ -27,6 +27,16 @@ def train(
             "torchvision:NAME.",
         ),
     ] = "small_cnn",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An argument of a small CNN, such as width=32 or padding=reflect; see `evofool list architectures`. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     gray: Annotated[bool, typer.Option("--gray", help="Turn colour images into gray ones.")] = False,
     binary: Annotated[
         str | None,
@@ -105,6 +115,7 @@ def train(
     """
     new_directory(out)
     size = _size(image_size)
+    arguments = _arguments(set_ or [])
     if adversarial is None and (adversarial_steps is not None or adversarial_step_size is not None):
         raise UserError("steps of an attack, but none to train against; give --adversarial linf:0.3 too")
     from .. import adversarial as attacks
@@ -140,6 +151,7 @@ def train(
         trained = training.train(
             images,
             architecture=architecture,
+            arguments=arguments,
             target_accuracy=target_accuracy,
             seed=seed,
             single=binary is not None,
@@ -171,7 +183,8 @@ def train(
         "learning-rate": learning_rate,
     }
     name = name or out.resolve().name
-    words = ["evofool", "train", *_said(options), "-o", name]
+    own = [word for key, value in arguments.items() for word in ("--set", f"{key}={value}")]
+    words = ["evofool", "train", *_said(options), *own, "-o", name]
     with one_thread(), progress("measuring the fastest layout", None, quiet=quiet):
         card = training.save(trained, images, out, name, test, command=shlex.join(words))
     if not trained.reached:
@@ -195,6 +208,19 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if not found:
         raise UserError(f"--image-size {text}: expected a number of pixels such as 96, or height x width: 96x128")
     return int(found[1]), int(found[2] or found[1])
+
+
+def _arguments(items: list[str]) -> dict[str, int | str]:
+    """What --set says of an architecture."""
+    found: dict[str, int | str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not value:
+            raise UserError(f"--set {item}: expected NAME=VALUE, such as width=32 or padding=reflect")
+        if name in found:
+            raise UserError(f"--set {name} is given twice; give it once")
+        found[name] = int(value) if value.isascii() and value.isdigit() else value
+    return found
 
 
 def _said(options: dict[str, Any]) -> list[str]:

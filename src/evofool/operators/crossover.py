@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..rng import Stream
 from ..shapes import Bool, Float, Tensor
+from .lists import listed, mask_of
 from .segments import before
 
 
@@ -32,3 +35,90 @@ def arithmetic(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: S
     there the weight may be fixed, here it is always drawn.
     """
     return rng["weight"].uniform(a.shape[1], 1)
+
+
+def uniform(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """Take each gene from a or from b, by the toss of a fair coin.
+
+    Source: Syswerda, Uniform crossover in genetic algorithms (1989).
+    """
+    return rng["from a"].bits(a.shape[1], a[0, 0].numel()).view(a.shape)
+
+
+def rectangle(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """Take a random rectangle of the image from b, all else from a.
+
+    Its first and last row are two draws from all rows, in their order, and so are its columns; all channels change
+    together. A genome of one axis is one row.
+    """
+    height, width = _size(a)
+    n = a.shape[1]
+    rows = rng["rows"].integers(height, n, 2).sort(-1).values[..., None]
+    columns = rng["columns"].integers(width, n, 2).sort(-1).values[..., None]
+    row, column = torch.arange(height, device=a.device), torch.arange(width, device=a.device)
+    within_rows = (row >= rows[:, :, 0]) & (row <= rows[:, :, 1])
+    within_columns = (column >= columns[:, :, 0]) & (column <= columns[:, :, 1])
+    return _on_channels(~(within_rows[..., :, None] & within_columns[..., None, :]), a)
+
+
+def columns(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """Alternate: the first column of the image from a, the second from b, and so on. Nothing is drawn."""
+    height, width = _size(a)
+    from_a = torch.arange(width, device=a.device) % 2 == 0
+    return _on_channels(from_a.expand(*a.shape[:2], height, width), a)
+
+
+def rows(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """Alternate: the first row of the image from a, the second from b, and so on. Nothing is drawn.
+
+    A genome of one axis counts as a column.
+    """
+    if a.ndim == 3:
+        return columns(a, b, rng=rng)
+    height, width = _size(a)
+    from_a = torch.arange(height, device=a.device)[:, None] % 2 == 0
+    return _on_channels(from_a.expand(*a.shape[:2], height, width), a)
+
+
+def list_exchange(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """Exchange stretches of equal length between the lists of the genes that are not zero.
+
+    Each parent is read as the sorted list of its ink. From 1 to all entries of the shorter list, one after another
+    from a random one on (behind the last comes the first), change places with as many of the other; the child is what
+    becomes of a. An entry that the child has already is not there twice, so the child may have less ink than a.
+    A parent without ink has nothing to exchange: the child is a.
+    """
+    length, n = a[0, 0].numel(), a.shape[1]
+    masks = torch.zeros(a.shape[0] * n, length, dtype=torch.bool, device=a.device)
+    both = [listed(parent.flatten(0, 1).flatten(1)) for parent in (a, b)]
+    fewer = torch.minimum(both[0][1], both[1][1])
+    # Draws do not depend on how long the lists of others are.
+    count = 1 + (rng["length"].uniform(n, dtype=torch.float64).flatten() * fewer).long().clamp(max=fewer - 1)
+    for (places, counts), purpose in zip(both, ("start in a", "start in b"), strict=True):
+        at = (rng[purpose].uniform(n, dtype=torch.float64).flatten() * counts).long()
+        order = torch.arange(places.shape[1], device=a.device)
+        nth = (order - at[:, None]) % counts.clamp(min=1)[:, None]
+        chosen = (nth < count[:, None]) & (order < counts[:, None]) & (fewer > 0)[:, None]
+        masks |= mask_of(torch.where(chosen, places, length), length)
+    return ~masks.view(a.shape)
+
+
+def union(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """The ink of both parents: a gene comes from b where it is zero in a. Nothing is drawn."""
+    return a != 0
+
+
+def intersection(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:
+    """The ink that both parents have: a gene comes from b where it is not zero in a. Nothing is drawn."""
+    return a == 0
+
+
+def _size(genes: Tensor) -> tuple[int, int]:
+    """Height and width of the images that genomes are."""
+    return (genes.shape[-2] if genes.ndim > 3 else 1), genes.shape[-1]
+
+
+def _on_channels(mask: Bool[Tensor, "B n H W"], like: Tensor) -> Bool[Tensor, "B n *G"]:
+    if like.ndim == 3:
+        return mask[:, :, 0]
+    return mask.view(*mask.shape[:2], *(1,) * (like.ndim - 4), *mask.shape[2:]).expand(like.shape)

@@ -111,7 +111,7 @@ class Card(BaseModel):
     format: Literal["evofool-classifier/1"]
     name: Annotated[str, Field(min_length=1, max_length=100)]
     architecture: str
-    arguments: dict[str, int]
+    arguments: dict[str, int | str]
     kind: Literal["logits", "probabilities"]
     class_names: Annotated[tuple[str, ...], Field(min_length=2)]
     image_shape: tuple[Count, Count, Count]
@@ -182,7 +182,7 @@ class Card(BaseModel):
 
     @field_validator("arguments")
     @classmethod
-    def _own(cls, value: dict[str, int]) -> dict[str, int]:
+    def _own(cls, value: dict[str, int | str]) -> dict[str, int | str]:
         if _FROM_SHAPE & value.keys():
             raise ValueError("channels, classes and size follow from image_shape and class_names; leave them out")
         return value
@@ -193,6 +193,6 @@ class Card(BaseModel):
         return build_arguments(self.image_shape, outputs, self.arguments)
 
 
-def build_arguments(image_shape: tuple[int, int, int], classes: int, arguments: Mapping[str, int]) -> dict[str, Any]:
+def build_arguments(image_shape: tuple[int, int, int], classes: int, arguments: Mapping[str, int | str]) -> dict[str, Any]:
     """What `networks.build` needs for images [C H W] of so many classes, besides the architecture's own arguments."""
     return {"in_channels": image_shape[0], "classes": classes, "size": tuple(image_shape[1:]), **arguments}
