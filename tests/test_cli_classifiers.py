@@ -12,7 +12,7 @@ from PIL import Image
 
 from evofool import rundir
 from evofool.classifiers.support.settings import settings
-from evofool.studies.operators.run import shared_out
+from evofool.runs import shared_out
 from test_cli import SMALL, Here, here
 
 __all__ = ["here"]  # a fixture

@@ -15,9 +15,9 @@ SOURCES = Path(__file__).resolve().parent.parent / "src" / "evofool"
 
 # A module imports only from its own room and from those above it.
 ROOMS = """
-    errors shapes contracts rng genome spec files interrupts locks wal operators encodings objectives criteria
-    algorithms networks classifiers data store metered delivery ledger search checkpoint rundir checks
-    adversarial augmentation finetune saving training doctor executors progress studies reports testing cli
+    errors shapes contracts rng genome spec files interrupts locks wal operators regions encodings objectives criteria
+    algorithms networks padding classifiers variants data store metered delivery ledger search shrink checkpoint rundir
+    runs checks adversarial augmentation finetune saving training doctor executors progress studies reports testing cli
 """.split()  # noqa: SIM905
 ONLY_FOR = {"progress": {"cli"}}  # others take a callback: they must also work where nobody watches
 TALKERS = {"progress", "cli"}

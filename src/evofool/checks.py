@@ -144,7 +144,7 @@ def _the_same(name: str, source: str | Settings, recorded: object) -> Classifier
 def _check(finding: Finding, row: torch.Tensor, classifier: Classifier) -> Check:
     info = classifier.info
     names = info.class_names
-    if not (0 <= finding.label < len(names) and 0 <= finding.prediction < len(names)):
+    if not (rundir.NO_LABEL <= finding.label < len(names) and 0 <= finding.prediction < len(names)):
         raise DamagedRunError(f"findings.jsonl: finding {finding.number} names a class that {info.name} does not have")
     answered = bool(row.isfinite().any()) and not bool(row.isnan().any())
     probabilities = objectives.probabilities(row[None], info)[0]
@@ -152,7 +152,7 @@ def _check(finding: Finding, row: torch.Tensor, classifier: Classifier) -> Check
     recorded = torch.tensor(finding.scores, dtype=torch.float32)
     return Check(
         file=finding.file,
-        label=names[finding.label],
+        label="no class" if finding.label == rundir.NO_LABEL else names[finding.label],
         prediction=names[finding.prediction],
         confidence=finding.confidence,
         now=names[now] if answered else "",

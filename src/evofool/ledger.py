@@ -113,6 +113,7 @@ class Ledger:
         self.total = total
         self.chain = chain
         self.batches = 0  # of the chain that this ledger has been through, by sending or by taking them
+        self._needed = np.zeros(len(self.searches), dtype=np.int64)
         self.store = store or Store()
         self.store.open_accounts(self.searches)
         self._durable = store is not None
@@ -128,6 +129,14 @@ class Ledger:
             for name in ("issued", "answered", "failed", "lost", "repeated")
         )
         return Counts(issued, answered, failed, lost, repeated, self.store.padded())
+
+    @property
+    def needed(self) -> Int[Tensor, " B"]:
+        """Rows that each search has had sent so far, as its course needs them.
+
+        The same for a run that was killed and resumed as for one that was not; what that cost besides is in `counts`.
+        """
+        return torch.from_numpy(self._needed.copy())
 
     def ask(
         self,
@@ -184,6 +193,7 @@ class Ledger:
                 first_repeats = repeated if waiting[0] in together else {}
                 self._send_all(batch, together, copies, first_repeats, held, keep=keep)
         self.batches += len(requests) if keep else 0
+        self._note_needed(batch.payer[wanted], batch.status[wanted])
         for i, first in copies:
             batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
         if self._cache is not None and not fresh:
@@ -207,10 +217,11 @@ class Ledger:
             DamagedRunError: they have changed, or belong to other searches or another classifier.
         """
         self.batches = batches
-        if self._cache is None:
-            return
         for batch in self.store.batches(self.chain, batches):
             self._check(batch)
+            self._note_needed(batch.search, batch.status)
+            if self._cache is None:
+                continue
             names = [row.tobytes() for row in batch.hashes]
             self._remember(names, batch.search.tolist(), batch.scores, batch.status)
 
@@ -358,6 +369,9 @@ class Ledger:
             self._tally(batch.payer[rows[status == _ANSWERED]], "answered"),
             self._tally(batch.payer[rows[status == _FAILED]], "failed"),
         ]
+
+    def _note_needed(self, payer: np.ndarray, status: np.ndarray) -> None:
+        self._needed += np.bincount(payer[status != _UNSENT], minlength=len(self.searches))
 
     def _note_smaller(self, size: int) -> None:
         self.store.note(f"{self.classifier.info.name}: out of memory, so {size} rows in a call")

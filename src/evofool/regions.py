@@ -9,6 +9,8 @@
 
     not:REGION             all others
     REGION@0-3000          in generations 0 to 3,000; without it, in all
+
+Generations count from 0, and steps are the fewest to any side of the image.
 """
 
 from __future__ import annotations
@@ -100,50 +102,50 @@ def _box(top: int, left: int, tall: int, wide: int, height: int, width: int) -> 
 
 
 def _from_file(path: Path, height: int, width: int) -> Bool[Tensor, "H W"]:
-    from PIL import Image, UnidentifiedImageError
+    import numpy as np
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
-            size = image.size
-            levels = image.convert("L").tobytes()
-    except (OSError, UnidentifiedImageError) as error:
+            levels = np.asarray(image if image.mode.startswith("I;16") else image.convert("L"))
+    except Exception as error:  # a decoder that meets foreign bytes may raise anything
         raise SpecError(f"region mask:{path}: {getattr(error, 'strerror', None) or 'is not an image'}") from None
-    if size != (width, height):
-        raise SpecError(
-            f"region mask:{path}: has {size[1]} x {size[0]} pixels (height x width), expected {height} x {width}"
-        )
-    return (torch.frombuffer(bytearray(levels), dtype=torch.uint8) > 127).view(height, width)
+    if levels.shape != (height, width):
+        found = " x ".join(map(str, levels.shape))
+        raise SpecError(f"region mask:{path}: has {found} pixels (height x width), expected {height} x {width}")
+    return torch.from_numpy(levels > np.iinfo(levels.dtype).max // 2)
 
 
 def phases(texts: list[str] | tuple[str, ...], generations: int) -> tuple[Phase, ...]:
     """What holds from generation 0 to the last one, in order.
 
     Args:
-        texts: "REGION@FIRST-LAST", or "REGION" for all that is left; what is left at the end is everywhere.
+        texts: "REGION@FIRST-LAST", "REGION@FIRST-" or "REGION" for all that is left; what is left at the end is
+            everywhere. What begins after the last generation of all is read, and left out.
         generations: the last generation of all.
 
     Raises:
         SpecError: phases that do not follow one another.
     """
     found: list[Phase] = []
-    begins = 0
+    begins: int | None = 0
     for text in texts:
+        if begins is None:
+            raise SpecError(f"region {text}: the one before it has no end; expected that one as REGION@FIRST-LAST")
         region, at, when = text.rpartition("@")
-        if not at:
-            region, when = text, f"{begins}-{generations}"
+        if not at or ("mask:" in region and not re.fullmatch(r"\d+-\d*", when)):  # a file may have an @ in its name
+            region, when = text, f"{begins}-"
         ends = re.fullmatch(r"(\d+)-(\d+)?", when)
         if not ends:
             raise SpecError(f"region {text}: expected REGION@FIRST-LAST in generations, such as center:0.5@0-3000")
-        first, last = int(ends[1]), int(ends[2] or generations)
-        if first != begins or last < first:
-            raise SpecError(
-                f"region {text}: begins in generation {first}; expected {begins}, where the one before has ended, and "
-                f"an end that is not earlier"
-            )
-        found.append(Phase(region, min(last, generations)))
-        begins = last + 1
-        if begins > generations:
-            break
-    if begins <= generations:
+        first, last = int(ends[1]), int(ends[2]) if ends[2] else None
+        if first != begins:
+            raise SpecError(f"region {text}: begins in generation {first}; expected {begins}: one follows another")
+        if last is not None and last < first:
+            raise SpecError(f"region {text}: ends in generation {last}; expected {first} or later")
+        if first <= generations:
+            found.append(Phase(region, generations if last is None else min(last, generations)))
+        begins = None if last is None else last + 1
+    if begins is not None and begins <= generations:
         found.append(Phase(EVERYWHERE, generations))
     return tuple(found)

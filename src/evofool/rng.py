@@ -158,7 +158,8 @@ class Stream:
     def bits(self, *shape: int) -> Bool[Tensor, "B *shape"]:
         """Fair coins. Each row of the last axis begins a new word, so that it depends on no row behind it."""
         count, rows = shape[-1], math.prod(shape[:-1])
-        drawn = self.words(rows * -(-count // 64)).reshape(len(self), rows, -1).view(np.uint8)
+        words = -(-count // 64)
+        drawn = self.words(rows * words).reshape(len(self), rows, words).view(np.uint8)
         tossed = np.unpackbits(drawn, axis=-1, count=count, bitorder="little").view(np.bool_)
         return torch.from_numpy(tossed.reshape(len(self), *shape)).to(self.device)
 

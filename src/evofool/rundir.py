@@ -30,6 +30,7 @@ from .shapes import Tensor, UInt8
 from .store import Store
 
 FORMAT = "evofool-run/1"
+NO_LABEL = -1  # of an image that was made from nothing, and so carries no class
 # Not in the manifest, and neither is what SQLite keeps beside its files.
 _APART = {"manifest.json", "manifest.previous.json", "lock", "workers", "checks.sqlite", "checks.lock"}
 
@@ -46,7 +47,7 @@ class Finding:
         seed: of the search.
         arm: what the search was part of.
         generation: it was asked in.
-        label: the class it carries.
+        label: the class it carries, or NO_LABEL.
         prediction: the class that the classifier saw.
         confidence: probability of that class, in [0, 1].
         scores: as they came back.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import doctor, listing, runs, study, train
+from . import doctor, draw, listing, runs, study, train
 from .common import Program, heed_signals, show_warnings
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(study.app, name="study")
+app.command()(draw.draw)
 app.command()(train.train)
 app.command()(doctor.doctor)
 app.command()(runs.resume)

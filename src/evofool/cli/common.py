@@ -157,6 +157,25 @@ def classifier_settings(
     return said
 
 
+def names(text: str | None) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def levels(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Gray levels between commas.
+
+    Raises:
+        UserError: something else stands there.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} {text}: expected a gray level from 0 (black) to 1 (white), or R,G,B") from None
+
+
 def new_directory(path: Path) -> Path:
     """Refuse to write among other files."""
     if (path / "run.json").is_file():

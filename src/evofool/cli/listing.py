@@ -20,6 +20,9 @@ _KINDS = (
     "architectures",
     "data",
     "settings",
+    "presets",
+    "crossovers",
+    "ink-parts",
     "runs",
 )
 
@@ -77,6 +80,19 @@ def _listed(kind: str) -> list[tuple[str, str]]:
             module = importlib.import_module(f"evofool.operators.{family}")
             rows += [(f"{family}.{name}", _first_line(getattr(module, name))) for name in spec.operator_names(family)]
         return rows
+    if kind in ("presets", "crossovers", "ink-parts"):
+        from ..studies.draw import drawing
+        from ..studies.ink.arms import PARTS
+
+        if kind == "crossovers":
+            from ..operators import crossover
+
+            named = {
+                name: getattr(crossover, crossing.path.partition(".")[2])
+                for name, crossing in drawing.CROSSOVERS.items()
+            }
+            return [(name, _first_line(function)) for name, function in named.items()]
+        return list(drawing.PRESETS.items()) if kind == "presets" else [(part, about) for part, about in PARTS.items()]
     from ..studies.operators import scenarios as arms
 
     if kind == "parts":

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from ..checks import Check
 
 
-def _study(kind: str) -> Any:
-    """What runs the studies of a kind."""
+def _study(kind: str) -> tuple[Any, Any]:
+    """What runs the studies of a kind, and the verb that begins them."""
     from .. import studies
 
     kinds = [module.name for module in pkgutil.iter_modules(studies.__path__)]
     if kind not in kinds:
         raise DamagedRunError(f"run.json: unknown kind of run '{kind}'; use the version of evofool that wrote it")
-    return importlib.import_module(f"evofool.studies.{kind}.run")
+    return importlib.import_module(f"evofool.studies.{kind}.run"), importlib.import_module(f"evofool.cli.{kind}")
 
 
 def resume(
@@ -57,11 +57,10 @@ def resume(
     """
     from .. import rundir
     from ..progress import progress
-    from .study import conduct, resume_options
 
     be_quiet(quiet)
     count = count_of_workers(workers)
-    study = _study(rundir.read_run(run)["kind"])
+    study, verb = _study(rundir.read_run(run)["kind"])
     if rundir.finished(run):
         say(f"{run}: has come to its end; nothing is left to do. Its report: {run / 'report.html'}", quiet=quiet)
         return
@@ -69,10 +68,10 @@ def resume(
         plan, directory = study.reopen(
             run, allow_drift=allow_drift, trust_code=trust_code, progress=download_meter(meter)
         )
-    with resumable(run, resume_options(plan)), directory:
+    with resumable(run, verb.resume_options(plan)), directory:
         say(f"{run}: {_standing(plan, directory)}", quiet=quiet)
         command = str(directory.run.get("command", ""))
-        conduct(plan, directory, run, workers=count, command=command, quiet=quiet, as_json=as_json)
+        verb.conduct(plan, directory, run, workers=count, command=command, quiet=quiet, as_json=as_json)
 
 
 def _standing(plan: Any, directory: Any) -> str:
@@ -204,8 +203,6 @@ def report(
     """Write the report of a finished study anew from its study.json."""
     from .. import locks, rundir
     from ..progress import progress
-    from ..reports.html import write
-    from ..studies.operators.results import load
 
     rundir.files_of(run)  # no links among them
     locks.refuse_owned(run)
@@ -214,10 +211,12 @@ def report(
         raise UserError(
             f"{run}: the study has not come to its end; `evofool resume {run}` goes on with it"
             if unfinished
-            else f"{run}: no study.json there; expected the directory that `evofool study operators -o DIR` wrote"
+            else f"{run}: no study.json there; expected the directory that `evofool study` or `evofool draw` wrote"
         )
-    results = load(run / "study.json")
+    # A study.json that was copied out of its run has no head; there was one kind of study when such were written.
+    kind = rundir.read_run(run)["kind"] if (run / "run.json").is_file() else "operators"
+    _, verb = _study(kind)
     with progress("writing the report", None, quiet=quiet):
-        path = write(results, run)
+        path = verb.rewrite(run)
         rundir.reseal(run, ["report.html", "figures/", "tables/"])
     say(f"report: {path}", quiet=quiet)

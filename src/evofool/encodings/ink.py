@@ -41,9 +41,7 @@ class Ink:
             if not levels or not all(0 <= level <= 1 for level in levels):
                 raise SpecError(f"{name} = {levels}: expected gray levels from 0 (black) to 1 (white)")
         if len(self.canvas) != len(self.ink):
-            raise SpecError(
-                f"canvas has {len(self.canvas)} channels and ink {len(self.ink)}: expected as many of each"
-            )
+            raise SpecError(f"canvas has {len(self.canvas)} channels and ink {len(self.ink)}: expected as many of each")
         if torch.equal(self._colour(self.canvas), self._colour(self.ink)):
             raise SpecError(f"ink and canvas are both {self.canvas}: expected two that can be told apart")
 

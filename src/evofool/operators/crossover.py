@@ -85,7 +85,8 @@ def list_exchange(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng
 
     Each parent is read as the sorted list of its ink. From 1 to all entries of the shorter list, one after another
     from a random one on (behind the last comes the first), change places with as many of the other; the child is what
-    becomes of a. An entry that the child has already is not there twice, so the child may have less ink than a.
+    becomes of a. An entry that the child has already is not there twice, and ink that both parents have stays where it
+    is: the child may have less ink than a, or more, and what its sibling would have makes up for it.
     A parent without ink has nothing to exchange: the child is a.
     """
     length, n = a[0, 0].numel(), a.shape[1]

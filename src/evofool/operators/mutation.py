@@ -101,7 +101,8 @@ def move_pixel(
         x: genomes; their last two axes are rows and columns.
         reach: the furthest, in rows and in columns, at least 1.
         border: "stay": a way that leads out of the image is not taken, so that no place is preferred; "clamp": it ends
-            at the border, where ink then gathers whatever its fitness.
+            at the border, where ink then gathers whatever its fitness, if the reach is 2 or more. (With a reach of 1 it
+            slides along the border, to and fro alike, and no place is preferred.)
     """
     return _redrawn(x, rng, add=0.0, move=1.0, remove=0.0, reach=reach, border=border)
 
@@ -148,7 +149,9 @@ def _redrawn(
     padded = torch.cat([places, places.new_full((len(places), 1), length)], 1)
     source = padded.gather(1, torch.where(counts > 0, nth, padded.shape[1] - 1)[:, None]).squeeze(1)
     blanks = length - counts
-    number = (rng["where"].uniform(n, dtype=torch.float64).flatten() * blanks).long().clamp(max=(blanks - 1).clamp(min=0))
+    number = (
+        (rng["where"].uniform(n, dtype=torch.float64).flatten() * blanks).long().clamp(max=(blanks - 1).clamp(min=0))
+    )
     goal = torch.where(adds, blank_place(places, number, length), source)
     if bool(moves.any()):
         goal = torch.where(moves, _nearby(source, x, rng, reach, border), goal)

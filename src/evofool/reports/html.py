@@ -1,4 +1,4 @@
-"""Writes the report of a study: one self-contained page, and the same figures and tables as files beside it."""
+"""Writes reports: one self-contained page, and the same figures and tables as files beside it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..studies.operators.results import Results
 from . import sheets
 from .analysis import Analysis, analyse
 from .numbers import number
-from .page import Block, Code, More, Page, Picture, Section, Strip, Text, page
+from .page import Block, Code, More, Page, Picture, Section, Strip, Text, Tiles, page
 from .plots import Drawn, Member
-from .sheets import Column, Note, Sheet
+from .sheets import Column, Note, Records, Sheet
 from .statistics import Paired, Spread
 
 LIMIT = 4_800_000  # bytes of a page; figures that would make it larger stay beside it and are named
@@ -43,15 +43,19 @@ def write(results: Results, directory: Path, *, analysis: Analysis | None = None
     """
     directory = Path(directory)
     analysis = analysis or analyse(results)
-    layout = page(results, analysis, directory)
+    return publish(page(results, analysis, directory), sheets.records(analysis), directory)
+
+
+def publish(layout: Page, tables: Iterable[Records], directory: Path) -> Path:
+    """Draw the figures of a page and write them, its tables and itself; see `write`."""
     images: dict[str, list[str]] = {}
     for block in _figures(layout.sections):
-        picture = block.picture if isinstance(block, Strip) else block
+        picture = block if isinstance(block, Picture) else block.picture
         drawn = picture.draw()
         write_bytes(directory / "figures" / f"{picture.name}.svg", drawn.svg)
         write_bytes(directory / "figures" / f"{picture.name}.png", drawn.png)
-        images[picture.name] = [sprite(row) for row in _rows(block)] if isinstance(block, Strip) else [_svg(drawn)]
-    for table in sheets.records(analysis):
+        images[picture.name] = _images(block, drawn)
+    for table in tables:
         write_bytes(directory / "tables" / f"{table.name}.csv", table.to_csv().encode())
         write_bytes(directory / "tables" / f"{table.name}.json", table.to_json().encode())
     path = directory / "report.html"
@@ -105,9 +109,7 @@ def sprite(members: Sequence[Member]) -> str:
         np.vstack([np.pad(_opaque(image), ((1, 1), (1, 1), (0, 0))) for image in (member.original, member.evolved)])
         for member in members
     ]
-    buffer = io.BytesIO()
-    Image.fromarray(np.hstack(pairs)).save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _png(np.hstack(pairs))
 
 
 def _opaque(image: np.ndarray) -> np.ndarray:
@@ -120,17 +122,32 @@ def _rows(strip: Strip) -> list[tuple[Member, ...]]:
     return [strip.members[first : first + 10] for first in range(0, len(strip.members), 10)]
 
 
+def _images(block: Picture | Strip | Tiles, drawn: Drawn) -> list[str]:
+    """What the page shows of a figure, as data URIs in reading order."""
+    if isinstance(block, Strip):
+        return [sprite(row) for row in _rows(block)]
+    if isinstance(block, Tiles):
+        return [_png(tile.image) for group in block.groups for tile in group.tiles]
+    return [_svg(drawn)]
+
+
+def _png(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def _svg(drawn: Drawn) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.svg).decode()}"
 
 
-def _figures(sections: Iterable[Section]) -> list[Picture | Strip]:
+def _figures(sections: Iterable[Section]) -> list[Picture | Strip | Tiles]:
     """All figures in reading order."""
-    found: list[Picture | Strip] = []
+    found: list[Picture | Strip | Tiles] = []
 
     def walk(blocks: Iterable[Block]) -> None:
         for block in blocks:
-            if isinstance(block, Picture | Strip):
+            if isinstance(block, Picture | Strip | Tiles):
                 found.append(block)
             elif isinstance(block, More):
                 walk(block.blocks)
@@ -150,10 +167,13 @@ def _render(layout: Page, images: dict[str, list[str]]) -> str:
         code=lambda block: isinstance(block, Code),
         picture=lambda block: isinstance(block, Picture),
         strip=lambda block: isinstance(block, Strip),
+        tiles=lambda block: isinstance(block, Tiles),
         more=lambda block: isinstance(block, More),
         sheet=lambda block: isinstance(block, Sheet),
     )
-    source = (resources.files(__package__) / "templates" / "operator_study.html.j2").read_text(encoding="utf-8")
+    source = (resources.files(__package__) / "templates" / "page.html.j2").read_text(encoding="utf-8")
     titles = {section.anchor: section.title for section in layout.sections}
+    # A link into a table of claims.
     titles |= {finding.evidence: titles["claims"] for finding in layout.findings if finding.evidence not in titles}
-    return environment.from_string(source).render(page=layout, images=images, titles=titles)
+    tiled = any(isinstance(block, Tiles) for block in _figures(layout.sections))
+    return environment.from_string(source).render(page=layout, images=images, titles=titles, tiled=tiled)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..files import write_bytes
 from .numbers import number
-from .page import Block, Code, More, Page, Picture, Strip, Text
+from .page import Block, Code, More, Page, Picture, Strip, Text, Tiles
 from .sheets import Column, Note, Sheet
 from .statistics import Paired, Spread
 
@@ -50,7 +50,7 @@ def _pictures(blocks: Iterable[Block]) -> Iterable[tuple[Picture, str]]:
     for block in blocks:
         if isinstance(block, Picture):
             yield block, "svg"
-        elif isinstance(block, Strip):
+        elif isinstance(block, Strip | Tiles):
             yield block.picture, "png"
         elif isinstance(block, More):
             yield from _pictures(block.blocks)

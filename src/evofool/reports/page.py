@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..studies.operators import paper
 from ..studies.operators.results import Gallery, Results
 from . import plots, sheets, tables
@@ -47,6 +49,37 @@ class Strip(NamedTuple):
     members: tuple[Member, ...]
 
 
+class Tile(NamedTuple):
+    """A small image with words below.
+
+    Attributes:
+        image: [H W] or [H W 3], gray levels or colours in [0, 255].
+        title: the first line below it.
+        lines: further lines.
+        quiet: it is shown as what came short of its goal.
+    """
+
+    image: np.ndarray
+    title: str
+    lines: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+class Group(NamedTuple):
+    """Tiles side by side under a title."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+class Tiles(NamedTuple):
+    """Groups of small images as a figure for the files, and as pixels with text for the page, `width` px wide each."""
+
+    picture: Picture
+    groups: tuple[Group, ...]
+    width: int
+
+
 class More(NamedTuple):
     """Blocks that a reader unfolds."""
 
@@ -72,7 +105,7 @@ class Page(NamedTuple):
     sections: list[Section]
 
 
-Block = Text | Code | Picture | Strip | More | Sheet
+Block = Text | Code | Picture | Strip | Tiles | More | Sheet
 
 
 def page(results: Results, analysis: Analysis, directory: Path) -> Page:
@@ -105,7 +138,6 @@ def page(results: Results, analysis: Analysis, directory: Path) -> Page:
 
 def members(gallery: Gallery, class_names: Sequence[str], directory: Path) -> list[Member]:
     """Cut the picture of a gallery into its columns; empty if the picture is missing or is not of that shape."""
-    import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     root = directory.resolve()

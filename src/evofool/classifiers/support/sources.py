@@ -18,14 +18,14 @@ _REACHES = {"python", "state", "export", "torchscript", "command", "http"}
 
 
 def sourced(
-    spec: str, given: Mapping[str, Any], data: Dataset, taken: Collection[str] = ()
+    spec: str, given: Mapping[str, Any], data: Dataset | None, taken: Collection[str] = ()
 ) -> tuple[str, Settings | None]:
     """What a classifier is called in a run, and how it is loaded again.
 
     Args:
         spec: as for `load_classifier`.
         given: what is said of it besides; of a card of ours only where it computes.
-        data: images that it will be asked about.
+        data: images that it will be asked about, if there are any.
         taken: names of others.
 
     Returns:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...classifiers import load_classifier
+from ... import runs
 from ...classifiers.support.settings import Settings
 from ...classifiers.support.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...data import load_test_images
-from ...errors import ClassifierError, ClassifierWarning, DataError, SpecError, nearest
+from ...errors import ClassifierError, DataError, SpecError, nearest
 from ...executors.local import one_thread
+from ...runs import classifier_of
 from ...store import Store
 from . import measure, scenarios
 from .scenarios import Scenario
@@ -96,15 +96,7 @@ class Shard:
         Raises:
             ClassifierError: it is not the one that the plan was made for.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ClassifierWarning)  # the plan has told it
-            classifier = classifier_of(name, self.sources)
-        if classifier.info.fingerprint != self.fingerprints.get(name, classifier.info.fingerprint):
-            raise ClassifierError(
-                f"{name} is another one each time it is loaded: expected the same weights; does it draw them at "
-                f"random? Load them from a file, or fix their seed"
-            )
-        return classifier
+        return runs.loaded(name, self.sources, self.fingerprints)
 
     def searches(self) -> list[str]:
         """What its searches are in the ledger."""
@@ -139,16 +131,6 @@ class Plan:
     def queries(self) -> int:
         """The most that the searches will ask."""
         return sum(shard.queries for shard in self.shards)
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(spec: str | Settings) -> Classifier:
-    return load_classifier(spec)
-
-
-def classifier_of(name: str, sources: Mapping[str, Settings]) -> Classifier:
-    """The classifier of a name, loaded once for each process."""
-    return _loaded(sources.get(name, name))
 
 
 @functools.lru_cache(maxsize=2)

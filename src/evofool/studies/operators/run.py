@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import json
-import platform
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ... import __version__, rundir
-from ...classifiers.support.settings import Settings
+from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...doctor import examine
-from ...errors import ClassifierWarning, DamagedRunError, UserError
+from ...errors import ClassifierWarning
 from ...executors.local import available_processors, map_shards, one_thread
 from ...files import write_bytes, write_png
 from ...rundir import Finding, RunDirectory
@@ -29,7 +24,7 @@ from ...store import Store
 from . import measure
 from .planning import Config, Plan, classifier_of, plan
 from .results import Results, Target
-from .shards import Done, leave, run_shard
+from .shards import Done, run_shard
 
 KIND = "operators"
 TESTED_REMOTE = 100  # test images that an endpoint or a command is asked about; a model here is asked about all
@@ -78,89 +73,16 @@ def target(name: str, plan: Plan, store: Store | None = None) -> Target:
 # What a run directory has to agree with ---------------------------------------------------------------------------
 
 
-def versions() -> dict[str, str]:
-    """Of everything that computes."""
-    libraries = ("torch", "numpy", "scipy", "scikit-learn", "torchmetrics")
-    return {
-        "python": platform.python_version(),
-        "evofool": __version__,
-        **{name: metadata.version(name) for name in libraries},
-    }
-
-
-@functools.cache
-def code() -> str:
-    """SHA-256 over the sources of evofool, hex."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[2]
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def head(plan: Plan, command: str) -> dict[str, Any]:
-    """What run.json holds: all that has to be the same when the run is resumed."""
+    """What run.json holds; see `runs.head`."""
     config = plan.config
     judge = [config.judge] if config.judge and "judge" in config.parts else []
     infos = {name: classifier_of(name, config.sources).info for name in [*config.classifiers, *judge]}
     options = {name: value for name, value in config.options.items() if name != "trust_code"}
     written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
     sources = {name: recorded(source) for name, source in config.sources.items()}
-    return {
-        "kind": KIND,
-        "command": command,
-        "config": {**written, "sources": sources},
-        "versions": versions(),
-        "code": code(),
-        "data": {"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint},
-        "classifiers": {
-            name: {
-                "fingerprint": info.fingerprint,
-                "micro_batch": info.micro_batch,
-                "memory_format": info.memory_format,
-                "dtype": info.dtype,
-            }
-            for name, info in infos.items()
-        },
-        "threads": 1,
-    }
-
-
-def config_of(run: dict[str, Any]) -> Config:
-    """The configuration that run.json names.
-
-    Raises:
-        DamagedRunError: it is not one of this version.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    raw = run["config"]
-    unknown = set(raw) - {f.name for f in dataclasses.fields(Config)}
-    if unknown:
-        raise DamagedRunError(f"run.json: unknown setting '{min(unknown)}'; use the version of evofool that wrote it")
-    try:
-        return TypeAdapter(Config).validate_python(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedRunError(f"run.json: config.{where}: {first['msg']}") from None
-
-
-def drift(run: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not as it was when the run began: "torch 2.12.0, now 2.13.0"."""
-    changed = []
-    before, after = run.get("versions", {}), now["versions"]
-    changed += [
-        f"{k} {before.get(k)}, now {after[k]}" for k in after if k in ("torch", "numpy") and before.get(k) != after[k]
-    ]
-    if run.get("code") != now["code"]:
-        changed.append("the code of evofool")
-    if run.get("data", {}).get("fingerprint") != now["data"]["fingerprint"]:
-        changed.append(f"the images of {now['data']['name']}")
-    for name, info in now["classifiers"].items():
-        was = run.get("classifiers", {}).get(name, {})
-        changed += [f"{key.replace('_', '-')} of {name}" for key in info if was.get(key) != info[key]]
-    return changed
+    data = {"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint}
+    return runs.head(KIND, command, {**written, "sources": sources}, data, infos)
 
 
 def reopen(
@@ -183,34 +105,12 @@ def reopen(
         DamagedRunError: what is there is not what was written.
     """
     run = rundir.read_run(path)
-    config = config_of(run)
+    config = runs.config_of(run, Config)
     used = [*config.classifiers, *([config.judge] if config.judge and "judge" in config.parts else [])]
     sources = require_trust(used, config.sources, path, trust_code=trust_code)
     config = dataclasses.replace(config, sources=sources, options={})  # the sources hold all that was said
     again = plan(config, progress=progress)
-    changed = drift(run, head(again, ""))
-    if changed and not allow_drift:
-        raise UserError(
-            f"{path}: changed since the run began: {'; '.join(changed)}; go on with what began it, or give "
-            "--allow-drift, which the report will say"
-        )
-    directory = RunDirectory.open(path)
-    if changed:
-        directory.store.note("; ".join(changed))
-    return again, directory
-
-
-def shared_out(sources: Mapping[str, Settings], workers: int) -> tuple[int, dict[str, Settings]]:
-    """How many processes there are, and what each may have in flight, so that together they keep to `concurrency`."""
-    limits = [source.concurrency or 1 for source in sources.values() if source.metered]
-    workers = min([workers, *limits])
-    shares = {
-        name: source.model_copy(update={"concurrency": max(1, (source.concurrency or 1) // max(1, workers))})
-        if source.metered
-        else source
-        for name, source in sources.items()
-    }
-    return workers, shares
+    return again, runs.reopen(path, run, again, head, allow_drift=allow_drift)
 
 
 @dataclass(frozen=True)
@@ -259,12 +159,12 @@ def execute(
         own = store or Store()
         targets = [target(name, plan, own) for name in config.classifiers]
         judge = target(config.judge, plan, own) if config.judge and "judge" in config.parts else None
-    workers, sources = shared_out(config.sources, available_processors() if workers is None else workers)
+    workers, sources = runs.shared_out(config.sources, available_processors() if workers is None else workers)
     left = [dataclasses.replace(shard, sources=sources) for shard in left]
     try:
         ran = map_shards(run_shard, left, workers=workers, on_tick=on_tick)
     finally:
-        leave()
+        runs.leave()
     if directory and store:
         shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
         done = [Done.from_json(store.result(shard.name)) for shard in plan.shards]
@@ -298,7 +198,7 @@ def execute(
             "micro_batch": {name: info.micro_batch for name, info in infos.items()},
             "memory_format": {name: info.memory_format for name, info in infos.items()},
         },
-        versions=versions(),
+        versions=runs.versions(),
         data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "count": len(plan.dataset)},
         class_names=list(plan.dataset.class_names),
         targets=targets,
@@ -319,12 +219,10 @@ def _ledger(store: Store, done: Sequence[Done], *, durable: bool) -> dict[str, A
             into = searches.setdefault(name, dict.fromkeys(counts, 0))
             for kind, count in counts.items():
                 into[kind] += count
-    sessions = store.sessions()
     return {
         "searches": dict(sorted(searches.items())),
         "padded": store.padded() + sum(result.padded for result in done),
-        "kills": sum(state == "killed" for state, _ in sessions),
-        "drift": sorted({notes for _, notes in sessions if notes}),
+        **runs.sessions(store),
     }
 
 

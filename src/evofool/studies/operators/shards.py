@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from ... import criteria, genome, objectives, rundir
+from ... import criteria, genome, objectives, rundir, runs
 from ...checkpoint import Checkpoints
 from ...contracts import ClassifierInfo, Dataset, Evaluated
 from ...encodings.pixels import Pixels, to_lattice
@@ -23,6 +20,7 @@ from ...genome import Labelled
 from ...ledger import Ledger
 from ...rng import Stream, search_id
 from ...rundir import Finding
+from ...runs import Shown
 from ...search import Problem, Progress, run, start
 from ...store import Store
 from . import measure, scenarios
@@ -94,19 +92,6 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture of the study.
-
-    Attributes:
-        about: the gallery (galleries), or the finding (findings), to which it belongs.
-        image: bytes [C H W].
-    """
-
-    about: Any
-    image: torch.Tensor
-
-
-@dataclass(frozen=True)
 class Done:
     """What a shard comes to.
 
@@ -130,8 +115,8 @@ class Done:
         """As JSON can hold it; pictures go with it, so that a result is there as a whole or not at all."""
         return {
             "runs": [dataclasses.asdict(run) for run in self.runs],
-            "gallery": _shown_to_json(self.gallery) if self.gallery else None,
-            "findings": [_shown_to_json(shown) for shown in self.findings],
+            "gallery": self.gallery.to_json() if self.gallery else None,
+            "findings": [shown.to_json() for shown in self.findings],
             "seconds": round(self.seconds, 3),
         }
 
@@ -145,8 +130,8 @@ class Done:
         try:
             done = Done(
                 runs=[run_from(row) for row in raw["runs"]],
-                gallery=_shown_from_json(Gallery, raw["gallery"]) if raw["gallery"] else None,
-                findings=[_shown_from_json(Finding, shown) for shown in raw["findings"]],
+                gallery=Shown.from_json(Gallery, raw["gallery"]) if raw["gallery"] else None,
+                findings=[Shown.from_json(Finding, shown) for shown in raw["findings"]],
                 seconds=float(raw["seconds"]),
             )
             if done.gallery:
@@ -158,33 +143,6 @@ class Done:
             ) from None
 
 
-def _shown_to_json(shown: Shown) -> dict[str, Any]:
-    text = base64.b64encode(shown.image.contiguous().numpy().tobytes()).decode()
-    return {"about": dataclasses.asdict(shown.about), "shape": list(shown.image.shape), "bytes": text}
-
-
-def _shown_from_json(kind: type, raw: dict[str, Any]) -> Shown:
-    pixels = np.frombuffer(base64.b64decode(raw["bytes"]), np.uint8).reshape(raw["shape"])
-    return Shown(kind(**raw["about"]), torch.from_numpy(pixels.copy()))
-
-
-_open: dict[str, Store] = {}  # the books that this process writes in
-
-
-def _books(directory: str) -> Store:
-    if directory not in _open:
-        worker = multiprocessing.parent_process() is not None
-        path = Path(directory)
-        _open[directory] = rundir.join(path) if worker else Store(path / "ledger.sqlite")
-    return _open[directory]
-
-
-def leave() -> None:
-    """Close the books that shards have opened in this process."""
-    while _open:
-        _open.popitem()[1].close()
-
-
 def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
     """Run one shard, from where it was left if it has a run directory.
 
@@ -192,7 +150,7 @@ def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
         What it comes to; None where that went into the run directory.
     """
     started = time.perf_counter()
-    store = _books(shard.directory) if shard.directory else None
+    store = runs.books(shard.directory) if shard.directory else None
     scenario, classifier = shard.scenario, shard.load(shard.classifier)
     first = population(dataset_of(shard.data, shard.data_dir, shard.image_shape), shard.seeds, scenario.population)
     ledger = Ledger(

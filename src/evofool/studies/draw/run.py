@@ -1,0 +1,202 @@
+"""Draws a plan, keeps it in a run directory, and takes it up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import rundir, runs
+from ...classifiers.support.sources import recorded, require_trust
+from ...executors.local import available_processors, map_shards, one_thread
+from ...files import write_bytes, write_png
+from ...rundir import Finding, RunDirectory
+from ...runs import classifier_of
+from ...store import Store
+from .planning import Config, Plan, plan
+from .results import Drawn, Results
+from .shards import Done, blank, run_shard
+
+KIND = "draw"
+
+
+def head(plan: Plan, command: str) -> dict[str, Any]:
+    """What run.json holds; see `runs.head`."""
+    config = plan.config
+    info = classifier_of(config.classifier, config.sources).info
+    options = {name: value for name, value in config.options.items() if name != "trust_code"}
+    written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
+    sources = {name: recorded(source) for name, source in config.sources.items()}
+    return runs.head(KIND, command, {**written, "sources": sources}, {}, {config.classifier: info})
+
+
+def reopen(
+    path: Path,
+    *,
+    allow_drift: bool = False,
+    trust_code: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Plan, RunDirectory]:
+    """Take up a run where it was left; see `studies.operators.run.reopen`."""
+    run = rundir.read_run(path)
+    config = runs.config_of(run, Config)
+    sources = require_trust([config.classifier], config.sources, path, trust_code=trust_code)
+    again = plan(dataclasses.replace(config, sources=sources, options={}), progress=progress)
+    return again, runs.reopen(path, run, again, head, allow_drift=allow_drift)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that drawing leaves behind.
+
+    Attributes:
+        results: the numbers, the same for any number of workers.
+        pictures: of the findings by file name, bytes [C H W].
+        findings: the drawings that reached their goal.
+        seconds: of one core.
+    """
+
+    results: Results
+    pictures: dict[str, torch.Tensor]
+    findings: list[Finding]
+    seconds: float
+
+
+def execute(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    command: str = "",
+    on_tick: Callable[[int], None] | None = None,
+    directory: RunDirectory | None = None,
+) -> Outcome:
+    """Draw.
+
+    Args:
+        plan: from `plan`.
+        workers: processes; None = one for each processor.
+        command: recorded as what repeats it.
+        on_tick: called with the number of drawings made since the last call.
+        directory: where the run is kept, so that it can be resumed; shards that it has finished are not run again.
+    """
+    config = plan.config
+    store = directory.store if directory else None
+    own = store or Store()
+    with one_thread():
+        classifier = classifier_of(config.classifier, config.sources)
+        shown = plan.variant.apply(classifier)
+        account = f"blank canvas/{config.classifier}"
+        empty = blank(shown, plan.drawing, plan.target, account=account, store=store)
+    done = carry_out(plan.shards, run_shard, Done.from_json, workers, on_tick, directory)
+    findings, pictures = numbered([shown for result in done for shown in result.findings])
+    drawn = [run for result in done for run in result.runs]
+    card = dict(getattr(classifier, "card", None) or {})
+    info = plan.info
+    about = {
+        "name": config.classifier,
+        "given": config.given,
+        "fingerprint": classifier.info.fingerprint,
+        "image_shape": list(info.image_shape),
+        "preparation": info.preparation,
+        "accuracy": info.accuracy,
+        "balanced accuracy": card.get("balanced_accuracy"),
+        "variant": plan.variant.name,
+    }
+    left_out = {"options", "sources", "given", "side_by_side"}
+    results = Results(
+        command=command,
+        config={name: value for name, value in dataclasses.asdict(config).items() if name not in left_out},
+        versions=runs.versions(),
+        classifier=about,
+        class_names=list(info.class_names),
+        target=plan.target,
+        blank=empty,
+        arms=[plan.arm],
+        runs=drawn,
+        ledger=books_of(own, done, durable=store is not None),
+    )
+    return Outcome(results, pictures, findings, sum(result.seconds for result in done))
+
+
+def carry_out(
+    shards: Sequence[Any],
+    function: Callable[..., Any],
+    from_json: Callable[[Any], Any],
+    workers: int | None,
+    on_tick: Callable[[int], None] | None,
+    directory: RunDirectory | None,
+) -> list[Any]:
+    """Run the shards that are not finished, and give what became of all, in their order."""
+    store = directory.store if directory else None
+    finished = store.finished() if store else set()
+    left = [shard for shard in shards if shard.name not in finished]
+    if on_tick:
+        on_tick(sum(shard.evaluations for shard in shards if shard.name in finished))
+    if directory:
+        left = [dataclasses.replace(shard, directory=str(directory.path.absolute())) for shard in left]
+    count = available_processors() if workers is None else workers
+    if left:
+        count, sources = runs.shared_out(left[0].sources, count)
+        left = [dataclasses.replace(shard, sources=sources) for shard in left]
+    try:
+        ran = map_shards(function, left, workers=count, on_tick=on_tick)
+    finally:
+        runs.leave()
+    if directory and store:
+        shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
+        return [from_json(store.result(shard.name)) for shard in shards]
+    return [result for result in ran if result]
+
+
+def numbered(shown: Sequence[runs.Shown]) -> tuple[list[Finding], dict[str, torch.Tensor]]:
+    """Findings with their numbers, and their pictures by file name."""
+    findings, pictures = [], {}
+    for number, each in enumerate(shown, 1):
+        file = f"images/finding_{number:05d}.png"
+        findings.append(dataclasses.replace(each.about, number=number, file=file))
+        pictures[file] = each.image
+    return findings, pictures
+
+
+def books_of(store: Store, done: Sequence[Any], *, durable: bool) -> dict[str, Any]:
+    """The books of the run, for the report."""
+    searches = store.counts()
+    for result in done if not durable else ():
+        for name, counts in result.accounts.items():
+            into = searches.setdefault(name, dict.fromkeys(counts, 0))
+            for kind, count in counts.items():
+                into[kind] += count
+    padded = store.padded() + sum(result.padded for result in done)
+    return {"searches": dict(sorted(searches.items())), "padded": padded, **runs.sessions(store)}
+
+
+def keep(outcome: Outcome, directory: RunDirectory) -> None:
+    """Write the numbers and pictures of a finished run into its directory; the pictures are what was sent.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    save(directory, outcome.pictures, outcome.findings, outcome.results.to_json())
+    text = json.dumps({"seconds of one core": round(outcome.seconds, 3)}, indent=1) + "\n"
+    write_bytes(directory.path / "timings.json", text.encode())
+
+
+def save(directory: RunDirectory, pictures: dict[str, torch.Tensor], findings: list[Finding], results: str) -> None:
+    """Write pictures, findings and study.json."""
+    for name, picture in pictures.items():
+        write_png(directory.path / name, picture)
+    for finding in findings:
+        rundir.image_of(directory.path, finding)
+    rundir.write_findings(directory.path, findings)
+    write_bytes(directory.path / "study.json", results.encode())
+
+
+def drawings(outcome: Outcome) -> list[Drawn]:
+    """The runs that reached their goal, the fewest pixels first."""
+    return sorted((run for run in outcome.results.runs if run.reached is not None), key=lambda run: run.final.ink)

@@ -1,0 +1,529 @@
+"""Draws for some seeds side by side, from where it was left."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import genome, objectives, regions, rundir, runs
+from ...algorithms.adaptive_penalty import AdaptivePenalty
+from ...algorithms.nsga2 import NSGA2
+from ...checkpoint import Checkpoints
+from ...classifiers.support.settings import Settings
+from ...contracts import Classifier, Evaluated, Status
+from ...encodings.ink import Ink
+from ...errors import DamagedRunError
+from ...ledger import Ledger
+from ...operators import ranking
+from ...rng import Stream, search_id
+from ...rundir import Finding
+from ...runs import Shown
+from ...search import Problem, Progress, run
+from ...shapes import Bool, Float, Int, Tensor
+from ...shrink import shrink
+from ...store import Store
+from ...variants import Variant
+from .drawing import Drawing
+from .results import Drawn, Picture, Shrinking, account, drawn_from
+
+FEW = 64  # pixels of ink that a front is measured over
+STRIDES = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One way to draw on one classifier for some seeds: what one worker does at a time.
+
+    Attributes:
+        arm: name of the way to draw.
+        drawing: the way to draw.
+        classifier: its name.
+        variant: what is changed about it.
+        target: the class that is wanted.
+        seeds: one run each.
+        budget: the most queries of one run, shrinking and confirming included; None = no limit.
+        shrink: take away ink after success; pairs of pixels, too, with `pairs`.
+        confirm: how often a drawing is asked about again.
+        sources, fingerprints: how classifiers are loaded, and what they have to be.
+        directory: of the run, "" without one.
+    """
+
+    arm: str
+    drawing: Drawing
+    classifier: str
+    target: int
+    seeds: tuple[int, ...]
+    variant: Variant = field(default_factory=Variant)
+    budget: int | None = None
+    cache: bool = True
+    shrink: bool = True
+    pairs: bool = True
+    confirm: int = 0
+    sources: Mapping[str, Settings] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    directory: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is in the ledger and in messages."""
+        return f"{self.arm} on {self.classifier}, seeds {', '.join(map(str, self.seeds))}"
+
+    @property
+    def evaluations(self) -> int:
+        """Drawings that will be made and asked about, shrinking left aside."""
+        return (self.drawing.generations + 1) * self.drawing.population * len(self.seeds)
+
+    @property
+    def queries(self) -> int:
+        """The most that its runs will ask on their way; shrinking may take some more where there is no budget."""
+        return self.evaluations if self.budget is None else self.budget * len(self.seeds)
+
+    def load_size(self) -> tuple[int, int]:
+        """(height, width) of what is drawn."""
+        height, width = self.load().info.image_shape[1:]
+        return height, width
+
+    def load(self) -> Classifier:
+        """What is asked.
+
+        Raises:
+            ClassifierError: it is not the one that the plan was made for, or cannot be changed so.
+        """
+        return self.variant.apply(runs.loaded(self.classifier, self.sources, self.fingerprints))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a shard comes to.
+
+    Attributes:
+        runs: by seed.
+        findings: the drawing of each run that reached its goal; numbers are given at the end.
+        seconds: how long it took.
+        accounts, padded: rows by run and kind, where there are no books on disk.
+    """
+
+    runs: list[Drawn]
+    findings: list[Shown]
+    seconds: float
+    accounts: dict[str, dict[str, int]] = field(default_factory=dict)
+    padded: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "findings": [shown.to_json() for shown in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+    @staticmethod
+    def from_json(raw: Any) -> Done:
+        """The inverse of `to_json`.
+
+        Raises:
+            DamagedRunError: it is not what a shard wrote.
+        """
+        try:
+            return Done(
+                runs=[drawn_from(row) for row in raw["runs"]],
+                findings=[Shown.from_json(Finding, shown) for shown in raw["findings"]],
+                seconds=float(raw["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedRunError(
+                f"a result of the run cannot be read ({error}); was it written by another version?"
+            ) from None
+
+
+def measured_at(last: int) -> list[int]:
+    """The generations that curves are of: every one up to 50, then about fifty in each tenfold."""
+    found, generation = [], 0
+    while generation < last:
+        found.append(generation)
+        generation += max(1, generation // 20)
+    return [*found, last]
+
+
+def shown_at(last: int) -> list[int]:
+    """The generations of a strip: 0, 1, 2, 5, 10, 20, 50, ... and the last."""
+    strides = (stride * 10**power for power in range(7) for stride in STRIDES)
+    return [0, *(stride for stride in strides if stride < last), *([last] if last else [])]
+
+
+class Judge:
+    """Reads populations: who is best, and how good that is."""
+
+    def __init__(self, shard: Shard, classifier: Classifier):
+        self.drawing, self.target, self.info = shard.drawing, shard.target, classifier.info
+
+    def reaches(self, scores: Float[Tensor, "B n K"], genomes: Any) -> Bool[Tensor, "B n"]:
+        """Who reaches the goal."""
+        labels = torch.full(scores.shape[:2], self.target)
+        answered = ~scores.isnan().any(-1)
+        status = torch.where(answered, int(Status.ANSWERED), int(Status.FAILED))
+        blank = torch.empty(0)
+        evaluated = Evaluated(genomes, blank, None, scores, labels, status)
+        found: Bool[Tensor, "B n"] = self.drawing.criterion(evaluated, self.info) & answered
+        return found
+
+    def best(self, state: Any) -> Int[Tensor, " B"]:
+        """The best member of each run: the fittest of those that reach the goal, else of all.
+
+        Where fitness does not say it all (two objectives, or a lambda of its own) it is the one with the least ink of
+        those that reach the goal, else the most confident one.
+        """
+        reaches = self.reaches(state.scores, state.genomes)
+        fitness = state.fitness
+        if isinstance(self.drawing.algorithm, AdaptivePenalty | NSGA2):
+            confidence = self.confidence(state.scores).masked_fill(state.scores.isnan().any(-1), torch.nan)
+            fitness = torch.where(reaches, objectives.ink(state.genomes), -confidence)
+        fitness = fitness.nan_to_num(nan=torch.inf)
+        among = torch.where(reaches | ~reaches.any(1, keepdim=True), fitness, torch.inf)
+        return among.argmin(1)
+
+    def confidence(self, scores: Float[Tensor, "B n K"]) -> Float[Tensor, "B n"]:
+        """Probability of the wanted class; 0 without an answer."""
+        return objectives.probabilities(scores, self.info)[..., self.target].nan_to_num(0.0)
+
+    def slack(self, scores: Float[Tensor, "N K"], rows: Tensor) -> Float[Tensor, " N"]:
+        """By how much the goal holds: the confidence, or how near the boundary is."""
+        if self.drawing.criterion.path == "criteria.near_boundary":
+            return -objectives.margins(scores, torch.full((len(scores),), self.target), self.info).abs()
+        return self.confidence(scores[None])[0]
+
+    def picture(self, mask: Bool[Tensor, "H W"], scores: Float[Tensor, " K"]) -> Picture:
+        """One drawing with what was said of it."""
+        prediction = -1 if bool(scores.isnan().any()) else int(scores.argmax())
+        confidence = round(float(self.confidence(scores[None, None])[0, 0]), 6)
+        return Picture(mask.flatten().nonzero().squeeze(1).tolist(), confidence, prediction)
+
+
+@dataclass
+class Record:
+    """What is told of generations, collected while runs go on side by side.
+
+    Attributes:
+        judge: reads them.
+        generations: the last one.
+        rows: by generation that is measured: what `event` gives.
+    """
+
+    judge: Judge
+    generations: int
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    reached: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._measured = set(measured_at(self.generations))
+        self._shown = set(shown_at(self.generations))
+
+    def event(self, progress: Progress, needed: Int[Tensor, " B"]) -> dict[str, Any]:
+        """Take note of a generation; as JSON can hold it."""
+        state, generation = progress.state, progress.generation
+        # Of a run that ends, all is told in its last generation.
+        news = [row for row in progress.success.nonzero().flatten().tolist() if row not in self.reached]
+        event: dict[str, Any] = {"reached": {str(row): [generation, int(needed[row])] for row in news}}
+        if generation in self._measured or generation in self._shown or not bool(progress.running.all()):
+            event |= self._measure(state, generation in self._shown)
+        self._take(generation, event)
+        return event
+
+    def recall(self, events: Sequence[dict[str, Any]]) -> None:
+        """Take over the generations before a checkpoint.
+
+        Raises:
+            DamagedRunError: they are not what `event` gave.
+        """
+        try:
+            for generation, event in enumerate(events):
+                self._take(generation, event)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            words = f"an event of the run cannot be read ({error}); restore the run from a copy"
+            raise DamagedRunError(words) from None
+
+    def _take(self, generation: int, event: dict[str, Any]) -> None:
+        for row, (first, queries) in event["reached"].items():
+            self.reached.setdefault(int(row), (int(first), int(queries)))
+        if "ink" in event:
+            self.rows[generation] = event
+
+    def _measure(self, state: Any, with_pictures: bool) -> dict[str, Any]:
+        best = self.judge.best(state)
+        each = torch.arange(len(best))
+        masks = genome.genes(state.genomes)
+        scores = state.scores[each, best]
+        confidence = self.judge.confidence(scores[:, None])[:, 0]
+        event: dict[str, Any] = {
+            "confidence": [round(value, 6) for value in confidence.tolist()],
+            "ink": masks[each, best].flatten(1).count_nonzero(1).tolist(),
+            "fitness": _numbers(_fitness(state)[each, best]),
+            "steps": _numbers(mean_steps(masks)),
+        }
+        if hasattr(state, "weight"):
+            event["weight"] = [float(f"{value:.4g}") for value in state.weight.tolist()]
+        if isinstance(self.judge.drawing.algorithm, NSGA2):
+            event["hypervolume"] = [round(value, 6) for value in self._hypervolume(state).tolist()]
+        if with_pictures:
+            pictures = [self.judge.picture(masks[row, int(best[row])], scores[row]) for row in range(len(best))]
+            event["pictures"] = [dataclasses.asdict(picture) for picture in pictures]
+        return event
+
+    def _hypervolume(self, state: Any) -> Float[Tensor, " B"]:
+        ink = objectives.ink(state.genomes)
+        doubt = 1 - self.judge.confidence(state.scores)
+        both = torch.stack([ink, doubt.masked_fill(state.scores.isnan().any(-1), torch.nan)], -1)
+        return ranking.hypervolume(both, (float(FEW), 1.0)) / FEW
+
+
+def _fitness(state: Any) -> Float[Tensor, "B P"]:
+    """One number for each member: of two objectives the second, the loss."""
+    found: Tensor = state.fitness if hasattr(state, "fitness") else state.loss
+    return found[..., -1] if found.ndim == 3 else found
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    return [None if value != value else round(value, 6) for value in values.tolist()]
+
+
+def mean_steps(masks: Bool[Tensor, "B P H W"]) -> Float[Tensor, " B"]:
+    """Mean distance of ink to the border: of each member with ink the mean over its pixels, then over members."""
+    steps = regions.steps_to_border(masks.shape[-2], masks.shape[-1]).flatten().double()
+    flat = masks.flatten(2)
+    # A float32 product is exact here: whole numbers far below 2^24.
+    sums = (flat.float() @ steps.float()).double()
+    return (sums / flat.count_nonzero(-1)).nanmean(1)
+
+
+def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
+    """Run one shard, from where it was left if it has a run directory.
+
+    Returns:
+        What it comes to; None where that went into the run directory.
+    """
+    started = time.perf_counter()
+    store = runs.books(shard.directory) if shard.directory else None
+    drawing, classifier = shard.drawing, shard.load()
+    height, width = classifier.info.image_shape[1:]
+    stream = Stream(shard.seeds, [search_id("draw")] * len(shard.seeds))
+    first = drawing.encoding(drawing.phases[0], (height, width)).sample(None, drawing.population, stream["initial"])
+    wanted = torch.full((len(shard.seeds),), shard.target)
+    problem = Problem(first, stream, labels=wanted)
+    names = [account(shard.arm, shard.classifier, seed) for seed in shard.seeds]
+    ledger = Ledger(
+        classifier,
+        searches=names,
+        budget=shard.budget - shard.confirm if shard.budget is not None else None,
+        cache=shard.cache,
+        store=store,
+        chain=shard.name if store else "",
+    )
+    judge = Judge(shard, classifier)
+    record = Record(judge, drawing.generations)
+    checkpoints = Checkpoints(Path(shard.directory) / "state", shard.name, ledger) if store else None
+    none = torch.zeros(len(shard.seeds), dtype=torch.bool)
+    progress = Progress(-1, drawing.algorithm.init(first), ~none, none)
+    progress = _resumed(shard, checkpoints, record, ledger, progress)
+    each = drawing.population * len(shard.seeds)
+    tick(each * (progress.generation + 1))
+
+    def on_generation(progress: Progress, evaluated: Evaluated) -> None:
+        event = record.event(progress, ledger.needed)
+        if store and checkpoints:
+            store.record(shard.name, progress.generation, event)
+            checkpoints(progress)
+        tick(each)
+
+    before: Ink | None = None
+    for phase in drawing.phases:
+        encoding = drawing.encoding(phase, (height, width))
+        last = drawing.generations if phase.last is None else phase.last
+        if progress.generation < last:
+            if before and progress.generation + 1 > 0 and _narrower(encoding, before, progress, drawing):
+                genomes = encoding.repair(progress.state.genomes, None)
+                progress = dataclasses.replace(progress, state=drawing.algorithm.init(genomes))
+            progress = run(
+                problem,
+                algorithm=drawing.algorithm,
+                encoding=encoding,
+                objective=drawing.objective,
+                criterion=drawing.criterion,
+                ledger=ledger,
+                generations=last,
+                stop_on_success=drawing.stop,
+                on_generation=on_generation,
+                progress=progress,
+            )
+        before = encoding
+    tick(each * (drawing.generations - progress.generation))
+    assert before is not None
+    done = _finished(shard, problem, progress, record, ledger, before, started)
+    if store is None:
+        return done
+    assert checkpoints is not None
+    store.finish(shard.name, done.to_json(), let_go=shard.name)
+    checkpoints.remove()
+    return None
+
+
+def _narrower(encoding: Ink, before: Ink, progress: Progress, drawing: Drawing) -> bool:
+    """Whether a phase begins here, in which ink may no longer lie where it may have lain."""
+    assert encoding.size is not None
+    now, then = (regions.mask(each.region, *encoding.size) for each in (encoding, before))
+    begins = [phase.last for phase in drawing.phases].count(progress.generation) > 0
+    return begins and bool((then & ~now).any())
+
+
+def _resumed(
+    shard: Shard, checkpoints: Checkpoints | None, record: Record, ledger: Ledger, beginning: Progress
+) -> Progress:
+    """Where the shard was left, with its record; the beginning, if that is nowhere."""
+    if checkpoints is None or (progress := checkpoints.load(beginning)) is None:
+        return beginning
+    events = ledger.store.events(shard.name)
+    if len(events) <= progress.generation:
+        raise DamagedRunError(f"{shard.directory}: events of {shard.name} are missing; restore the run from a copy")
+    record.recall(events[: progress.generation + 1])
+    return progress
+
+
+def _finished(
+    shard: Shard,
+    problem: Problem,
+    last: Progress,
+    record: Record,
+    ledger: Ledger,
+    encoding: Ink,
+    started: float,
+) -> Done:
+    """Everything that is told of the runs, after what ink can go has gone."""
+    judge, state = record.judge, last.state
+    best = judge.best(state)
+    each = torch.arange(len(best))
+    masks, scores = genome.genes(state.genomes)[each, best], state.scores[each, best]
+    reaches = judge.reaches(scores[:, None], masks[:, None])[:, 0]
+    queries = ledger.needed.tolist()
+
+    def goal(scores: Float[Tensor, "N K"], rows: Tensor) -> Bool[Tensor, " N"]:
+        # The goals of drawing ask for scores only.
+        return judge.reaches(scores[None], torch.ones(1, len(scores), 1, dtype=torch.bool))[0]
+
+    shrunk = None
+    if shard.shrink and bool(reaches.any()):
+        shrunk = shrink(
+            masks,
+            scores,
+            wanted=reaches,
+            decode=lambda masks, rows: encoding.decode(masks[None])[0],
+            holds=goal,
+            slack=judge.slack,
+            ledger=ledger,
+            pairs=shard.pairs,
+        )
+    results, found = [], []
+    for row, seed in enumerate(shard.seeds):
+        first = record.reached.get(row)
+        ended = None if bool(last.running[row]) else max(0, int(state.told[row]) - 1)
+        until = last.generation if ended is None else ended
+        kept = [generation for generation in sorted(record.rows) if generation <= until]
+        rows = [record.rows[generation] for generation in kept]
+        shrinking = None
+        if shrunk is not None and bool(reaches[row]):
+            left = judge.picture(shrunk.masks[row], shrunk.scores[row])
+            shrinking = Shrinking(left, int(shrunk.minimal[row]), int(shrunk.queries[row]), shrunk.words(row))
+        strip = [(g, Picture(**record.rows[g]["pictures"][row])) for g in kept if "pictures" in record.rows[g]]
+        picture = judge.picture(masks[row], scores[row])
+        drawn = Drawn(
+            arm=shard.arm,
+            classifier=shard.classifier,
+            seed=seed,
+            best=picture,
+            reached=first[0] if first else None,
+            queries=first[1] if first else queries[row],
+            ended=ended,
+            generations=kept,
+            confidence=[each["confidence"][row] for each in rows],
+            ink=[each["ink"][row] for each in rows],
+            fitness=[each["fitness"][row] for each in rows],
+            steps=[each["steps"][row] for each in rows],
+            strip=strip if strip and strip[-1][0] == until else [*strip, (until, picture)],
+            shrunk=shrinking,
+            front=_front(judge, state, row),
+            hypervolume=[each["hypervolume"][row] for each in rows if "hypervolume" in each],
+            weight=[each["weight"][row] for each in rows if "weight" in each],
+        )
+        if bool(reaches[row]):
+            final_mask = shrunk.masks[row] if shrunk is not None else masks[row]
+            final_scores = shrunk.scores[row] if shrunk is not None else scores[row]
+            image = encoding.decode(final_mask[None, None])[0, 0]
+            if _confirmed(shard, row, image, ledger, judge):
+                drawn = dataclasses.replace(drawn, confirmed=shard.confirm)
+                found.append(_finding(shard, drawn, until, image, final_scores))
+        results.append(drawn)
+    if shard.directory:
+        return Done(results, found, time.perf_counter() - started)
+    return Done(results, found, time.perf_counter() - started, ledger.store.counts(), ledger.store.padded())
+
+
+def _front(judge: Judge, state: Any, row: int) -> list[Picture]:
+    """What cannot be bettered in ink and confidence at once, by ink; of equals one."""
+    if not isinstance(judge.drawing.algorithm, NSGA2):
+        return []
+    members = ranking.front(state.fitness[row : row + 1])[0].nonzero().flatten().tolist()
+    masks = genome.genes(state.genomes)
+    pictures = [judge.picture(masks[row, member], state.scores[row, member]) for member in members]
+    different = {(picture.ink, picture.confidence): picture for picture in reversed(pictures)}
+    return [different[key] for key in sorted(different)]
+
+
+def _confirmed(shard: Shard, row: int, image: Float[Tensor, "C H W"], ledger: Ledger, judge: Judge) -> bool:
+    """Whether a drawing reaches the goal each time that it is asked about again."""
+    if not shard.confirm:
+        return True
+    again = Ledger(
+        ledger.classifier, searches=ledger.searches, budget=shard.budget, store=ledger.store, chain=ledger.chain
+    )
+    payer = torch.full((shard.confirm,), row)
+    key = ("confirm", shard.seeds[row]) if shard.directory else ()
+    answers = again.ask(image.expand(shard.confirm, -1, -1, -1), payer, key, fresh=True)
+    return bool(judge.reaches(answers.scores[None], torch.ones(1, shard.confirm, 1, dtype=torch.bool)).all())
+
+
+def _finding(
+    shard: Shard, drawn: Drawn, generation: int, image: Float[Tensor, "C H W"], scores: Float[Tensor, " K"]
+) -> Shown:
+    pixels = (image * 255).round().byte()
+    return Shown(
+        Finding(
+            number=0,
+            file="",
+            sha256=rundir.image_hash(pixels),
+            classifier=shard.classifier,
+            seed=drawn.seed,
+            arm=shard.arm,
+            generation=generation,
+            label=rundir.NO_LABEL,
+            prediction=drawn.final.prediction,
+            confidence=drawn.final.confidence,
+            scores=[float(score) for score in scores],
+            confirmed=shard.confirm,
+        ),
+        pixels,
+    )
+
+
+def blank(classifier: Classifier, drawing: Drawing, target: int, *, account: str, store: Store | None) -> Picture:
+    """What a classifier says of the canvas without ink: one query on an account of its own."""
+    height, width = classifier.info.image_shape[1:]
+    encoding = drawing.encoding(drawing.phases[0], (height, width))
+    mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    ledger = Ledger(classifier, searches=[account], store=store, chain=account if store else "")
+    answers = ledger.ask(encoding.decode(mask)[0], torch.zeros(1, dtype=torch.int64), ("blank",) if store else ())
+    shard = Shard("", drawing, "", target, ())
+    return Judge(shard, classifier).picture(mask[0, 0], answers.scores[0])
