@@ -123,18 +123,19 @@ class Study:
 
 
 def _spread(size: tuple[int, int], ring: int, count: int) -> list[int]:
-    """The first so many pixels of a ring."""
+    """So many pixels of a ring, all round."""
     row, column = np.indices(size)
     steps = np.minimum(np.minimum(row, size[0] - 1 - row), np.minimum(column, size[1] - 1 - column))
-    found = np.flatnonzero(steps == ring)[:count].tolist()
-    assert len(found) == count
-    return found
+    found = np.flatnonzero(steps == ring)
+    assert len(found) >= count
+    chosen: list[int] = found[np.arange(count) * len(found) // max(count, 1)].tolist()
+    return chosen
 
 
 def noisy(mean: float, runs: int = 10, *, spread: float = 0.2, seed: int = 0) -> list[float]:
-    """One number for each run, in tenths."""
+    """One number for each run, in tenths; more than 4.4 has no room on the canvas."""
     drawn = np.random.default_rng(seed).normal(mean, spread, runs)
-    return [round(max(0.0, float(value)), 1) for value in drawn]
+    return [round(min(max(0.0, float(value)), 4.4), 1) for value in drawn]
 
 
 def neutral(runs: int = 30, *, end: float = 1.67, seed: int = 1) -> list[tuple[float, float]]:

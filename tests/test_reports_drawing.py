@@ -20,7 +20,15 @@ import pytest
 from PIL import Image
 
 from evofool import rundir
-from evofool.reports import drawing, drawing_findings, drawing_page, drawing_pixels, drawing_tables, html
+from evofool.reports import (
+    drawing,
+    drawing_findings,
+    drawing_gallery,
+    drawing_page,
+    drawing_pixels,
+    drawing_tables,
+    html,
+)
 from evofool.studies.draw import drawing as ways
 from evofool.studies.draw import planning
 from evofool.studies.draw import results as stored
@@ -52,8 +60,9 @@ def run(
         "steps": [2.0 - 0.1 * g for g in numbers],
         "strip": [(0, Picture([5], 0.2, 1)), (1, Picture([5, 6], 0.4, 1)), (last, best)],
     }
+    at_goal = {"at_goal": reached is not None}
     return Drawn(
-        "draw", "net", seed, best, reached, queries, ended, shrunk=shrunk, **{**parts, **changes}
+        "draw", "net", seed, best, reached, queries, ended, shrunk=shrunk, **{**parts, **at_goal, **changes}
     )  # fmt: skip
 
 
@@ -241,16 +250,11 @@ def test_the_best_front_of_all_runs_by_hand():
 
 
 HOLDS = {
-    "shrunk": (True, run(0, [1], before=[1, 2]), {}),
+    "at the goal": (True, run(0, [1], before=[1, 2]), {}),
     "never": (False, run(0, [1], reached=None), {}),
-    "lost again": (False, run(0, [1], 0.5), {}),  # it would have been shrunk
-    "nothing was to be shrunk": (True, run(0, [1], 0.96), {"shrink": False}),
-    "nothing was to be shrunk, lost again": (False, run(0, [1], 0.9599), {"shrink": False}),
-    "another class has more": (False, run(0, [1], 0.45, prediction=1), {"shrink": False, "confidence": 0.4}),
+    "lost again": (False, run(0, [1], 0.5, at_goal=False), {}),
     "not confirmed": (False, run(0, [1], before=[1, 2]), {"confirm": 2}),
     "confirmed": (True, run(0, [1], before=[1, 2], confirmed=2), {"confirm": 2}),
-    "boundary": (True, run(0, [1], 0.495), {"shrink": False, "goal": "boundary"}),
-    "off the boundary": (False, run(0, [1], 0.52), {"shrink": False, "goal": "boundary"}),
 }
 
 
@@ -411,7 +415,7 @@ def test_strips_are_of_the_least_the_middle_the_most_and_the_best_that_fell_shor
     def chosen(*ink: int) -> list[tuple[int, str]]:
         runs = [run(seed, list(range(each)), before=list(range(each + 1))) for seed, each in enumerate(ink)]
         missed = [run(8, [1], 0.2, reached=None), run(9, [1], 0.3, reached=None)]
-        found = drawing_page._chosen(drawing_tables.analyse(made(runs + missed)))
+        found = drawing_gallery.chosen(drawing_tables.analyse(made(runs + missed)))
         return [(row.run.seed, why) for row, why in found]
 
     short = (9, "the best that fell short of the goal")
@@ -476,6 +480,12 @@ def test_the_drawings_are_shown_pixel_by_pixel_the_least_ink_first(page: tuple[R
     shown = decoded((page[1] / "report.html").read_text(), "drawings")
     assert [np.argwhere(image.ravel() == 0).ravel().tolist() for image in shown] == [[], [9], [0, 9], [30, 31, 32]]
     assert all(image.shape == (8, 8) for image in shown)
+
+
+def test_what_fell_short_is_framed(page: tuple[Results, Path, Reader]):
+    text = (page[1] / "report.html").read_text()
+    tiles = re.findall(r'<div class="tile( quiet)?".*?<b>(.*?)</b>', text[text.index('id="drawings"') :])
+    assert tiles[:4] == [("", "no ink"), ("", "1 pixel"), ("", "2 pixels"), (" quiet", "3 pixels")]
 
 
 def test_before_and_after_tell_what_went(page: tuple[Results, Path, Reader]):

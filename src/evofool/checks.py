@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import locks, objectives, rundir
+from . import locks, objectives, rundir, spec
 from .classifiers import load_classifier
 from .classifiers.support.settings import Settings, settings
 from .classifiers.support.sources import require_trust
 from .contracts import Classifier
-from .errors import DamagedRunError, UserError
+from .errors import DamagedRunError, SpecError, UserError
 from .files import refuse_link
 from .ledger import Ledger
 from .rundir import Finding
 from .shapes import Tensor, UInt8
 from .store import Store
+from .variants import Variant
 
 ACCOUNT = "asked again"
 
@@ -138,7 +139,10 @@ def _the_same(name: str, source: str | Settings, recorded: object) -> Classifier
     known = recorded.get(name) if isinstance(recorded, dict) else None
     if not isinstance(known, dict) or known.get("fingerprint") != classifier.info.fingerprint:
         raise UserError(f"{name}: has another fingerprint than the classifier that was fooled; expected the same one")
-    return classifier
+    try:
+        return spec.from_json(Variant, known.get("variant", {})).apply(classifier)
+    except SpecError as error:
+        raise DamagedRunError(f"run.json: the variant of {name} is not what was written ({error})") from None
 
 
 def _check(finding: Finding, row: torch.Tensor, classifier: Classifier) -> Check:

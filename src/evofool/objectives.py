@@ -8,6 +8,7 @@ import torch
 
 from . import genome
 from .contracts import ClassifierInfo, Evaluated
+from .operators.lists import count
 from .shapes import Float, Int, Tensor
 
 
@@ -88,7 +89,7 @@ def margins(scores: Float[Tensor, "*N K"], labels: Int[Tensor, "*N"], info: Clas
 
 def ink(genomes: Any) -> Float[Tensor, "B n"]:
     """How many genes of each member are not zero, float64."""
-    return genome.genes(genomes).flatten(2).count_nonzero(-1).double()
+    return count(genome.genes(genomes).flatten(2)).double()
 
 
 def cross_entropy(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:

@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from . import __version__, rundir
+from . import __version__, rundir, spec
 from .classifiers import load_classifier
 from .classifiers.support.settings import Settings
 from .contracts import Classifier, ClassifierInfo
 from .errors import ClassifierError, ClassifierWarning, DamagedRunError, UserError
 from .rundir import RunDirectory
 from .store import Store
+from .variants import Variant
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -54,7 +55,12 @@ def code() -> str:
 
 
 def head(
-    kind: str, command: str, config: Mapping[str, Any], data: Mapping[str, str], infos: Mapping[str, ClassifierInfo]
+    kind: str,
+    command: str,
+    config: Mapping[str, Any],
+    data: Mapping[str, str],
+    infos: Mapping[str, ClassifierInfo],
+    variant: Variant | None = None,
 ) -> dict[str, Any]:
     """What run.json holds: all that has to be the same when the run is resumed.
 
@@ -64,7 +70,9 @@ def head(
         config: JSON values; what classifiers are loaded from stands in it under "sources".
         data: name and fingerprint of the images; {} without.
         infos: of the classifiers that are asked, by name.
+        variant: through which change all findings are seen by their classifier; None = as it is.
     """
+    seen = {} if variant in (None, Variant()) else {"variant": spec.to_json(variant)}
     return {
         "kind": kind,
         "command": command,
@@ -78,6 +86,7 @@ def head(
                 "micro_batch": info.micro_batch,
                 "memory_format": info.memory_format,
                 "dtype": info.dtype,
+                **seen,
             }
             for name, info in infos.items()
         },
@@ -153,8 +162,8 @@ def reopen(
 
 
 @functools.lru_cache(maxsize=8)
-def _loaded(spec: str | Settings) -> Classifier:
-    return load_classifier(spec)
+def _loaded(source: str | Settings) -> Classifier:
+    return load_classifier(source)
 
 
 def classifier_of(name: str, sources: Mapping[str, Settings]) -> Classifier:

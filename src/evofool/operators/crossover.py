@@ -6,7 +6,7 @@ import torch
 
 from ..rng import Stream
 from ..shapes import Bool, Float, Tensor
-from .lists import listed, mask_of
+from .lists import entries
 from .segments import before
 
 
@@ -90,18 +90,17 @@ def list_exchange(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng
     A parent without ink has nothing to exchange: the child is a.
     """
     length, n = a[0, 0].numel(), a.shape[1]
-    masks = torch.zeros(a.shape[0] * n, length, dtype=torch.bool, device=a.device)
-    both = [listed(parent.flatten(0, 1).flatten(1)) for parent in (a, b)]
-    fewer = torch.minimum(both[0][1], both[1][1])
+    both = [entries(parent.flatten(0, 1).flatten(1)) for parent in (a, b)]
+    fewer = torch.minimum(both[0].counts, both[1].counts)
     # Draws do not depend on how long the lists of others are.
     count = 1 + (rng["length"].uniform(n, dtype=torch.float64).flatten() * fewer).long().clamp(max=fewer - 1)
-    for (places, counts), purpose in zip(both, ("start in a", "start in b"), strict=True):
-        at = (rng[purpose].uniform(n, dtype=torch.float64).flatten() * counts).long()
-        order = torch.arange(places.shape[1], device=a.device)
-        nth = (order - at[:, None]) % counts.clamp(min=1)[:, None]
-        chosen = (nth < count[:, None]) & (order < counts[:, None]) & (fewer > 0)[:, None]
-        masks |= mask_of(torch.where(chosen, places, length), length)
-    return ~masks.view(a.shape)
+    from_a = torch.ones(a.shape[0] * n * length, dtype=torch.bool, device=a.device)
+    for ink, purpose in zip(both, ("start in a", "start in b"), strict=True):
+        start = (rng[purpose].uniform(n, dtype=torch.float64).flatten() * ink.counts).long()
+        behind = (ink.nth - start[ink.row]) % ink.counts[ink.row]
+        exchanged = behind < count[ink.row]  # a count of 0 where the other has no ink
+        from_a[(ink.row * length + ink.place)[exchanged]] = False
+    return from_a.view(a.shape)
 
 
 def union(a: Float[Tensor, "B n *G"], b: Float[Tensor, "B n *G"], *, rng: Stream) -> Bool[Tensor, "B n *G"]:

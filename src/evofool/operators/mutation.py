@@ -76,6 +76,8 @@ def add_ink(x: Float[Tensor, "B n *G"], *, rng: Stream, rate: float = 0.015) -> 
         raise ValueError(f"rate = {rate}: expected a probability, from 0 to 1")
     flat = x.flatten(2)
     hit = _hits(flat.shape[1], flat.shape[2], rate, rng)
+    if flat.dtype == torch.bool:
+        return (hit | flat).view(x.shape)
     return torch.where(hit & (flat == 0), torch.ones_like(flat), flat).view(x.shape)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import rundir
 from ..studies.draw.results import Results
-from . import drawing_findings, drawing_page, drawing_tables, html
+from . import drawing_findings, drawing_page, drawing_records, drawing_tables, html
 
 
 def write(results: Results, directory: Path) -> Path:
@@ -24,7 +24,7 @@ def write(results: Results, directory: Path) -> Path:
     directory = Path(directory)
     known = {finding.seed: finding.number for finding in rundir.findings(directory)}
     numbers = drawing_tables.analyse(results, known)
-    return html.publish(drawing_page.page(results, numbers), drawing_page.records(results, numbers), directory)
+    return html.publish(drawing_page.page(results, numbers), drawing_records.records(results, numbers), directory)
 
 
 def sentences(results: Results) -> list[str]:

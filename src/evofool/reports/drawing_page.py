@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from ..studies.draw.results import Picture as Drawing
-from ..studies.draw.results import Results, Shrinking
-from . import drawing_plots
-from .drawing_findings import (
-    MINIMAL,
-    all_of,
-    classifier_of,
-    count,
-    findings,
-    interrupted,
-    name_of,
-    percent,
-    read_as,
-    wanted,
-)
-from .drawing_pixels import FINE, SIDE, pixels, thickness, width
+from ..studies.draw.results import Results
+from . import drawing_gallery, drawing_plots
+from .drawing_findings import classifier_of, count, findings, interrupted, name_of, percent, read_as, wanted
+from .drawing_gallery import SHOWN, certificate, tiles
+from .drawing_pixels import pixels
 from .drawing_tables import Numbers, Row, class_name, everywhere, goal
-from .page import Block, Code, Group, More, Page, Picture, Section, Text, Tile, Tiles
-from .sheets import Column, Note, Records, Sheet
-
-SHOWN = 60  # drawings in view
-PAIRS = 12  # before and after in view
+from .page import Block, Code, Group, More, Page, Picture, Section, Text, Tile
+from .sheets import Column, Note, Sheet
 
 
 def page(results: Results, numbers: Numbers) -> Page:
@@ -39,9 +25,9 @@ def page(results: Results, numbers: Numbers) -> Page:
         numbers: computed from them.
     """
     sections = [
-        Section("drawings", "The drawings", tuple(_drawings(results, numbers))),
-        Section("shrinking", "What the goal did not need", tuple(_shrinking(results, numbers))),
-        Section("evolution", "How they came about", tuple(_evolution(results, numbers))),
+        Section("drawings", "The drawings", tuple(drawing_gallery.drawings(results, numbers))),
+        Section("shrinking", "What the goal did not need", tuple(drawing_gallery.shrinking(results, numbers))),
+        Section("evolution", "How they came about", tuple(drawing_gallery.evolution(results, numbers))),
         Section("places", "Where the ink lies", tuple(_places(numbers))),
         Section("front", "How much ink for how much confidence", tuple(_front(results, numbers))),
         Section("boundary", "On the boundary", tuple(_boundary(results, numbers))),
@@ -58,74 +44,6 @@ def page(results: Results, numbers: Numbers) -> Page:
     )
 
 
-def records(results: Results, numbers: Numbers) -> list[Records]:
-    """Every table in full, for the files; those without a row are left out."""
-    places = numbers.places
-    found = [
-        Records("runs", [_record(numbers, row) for row in numbers.rows]),
-        Records("generations", results.generations()),
-        Records(
-            "curves",
-            [
-                {"measure": curve.measure, "generation": generation, "first_quartile": low, "median": middle,
-                 "third_quartile": high, "runs": curve.runs}
-                for curve in numbers.curves
-                for generation, low, middle, high in zip(
-                    curve.generations, curve.low, curve.median, curve.high, strict=True
-                )
-            ],
-        ),
-        Records(
-            "occupancy",
-            [
-                {"row": row * places.square, "column": column * places.square, "height": places.square,
-                 "width": places.square, "ink": float(places.map[row, column]), "drawings": places.runs}
-                for row in range(places.map.shape[0])
-                for column in range(places.map.shape[1])
-                if places.map[row, column]
-            ] if places else [],
-        ),
-        Records("rings", [ring._asdict() for ring in places.rings] if places else []),
-        Records(
-            "fronts",
-            [
-                {"seed": row.run.seed, "ink": picture.ink, "confidence": picture.confidence,
-                 "best_of_all": (row.run.seed, picture) in numbers.front, "places": _text(picture.places, numbers)}
-                for row in numbers.rows
-                for picture in row.run.front
-            ],
-        ),
-        Records("queries", [{"account": name, **kinds} for name, kinds in results.ledger.get("searches", {}).items()]),
-    ]  # fmt: skip
-    return [table for table in found if table.rows]
-
-
-def _record(numbers: Numbers, row: Row) -> dict[str, Any]:
-    run = row.run
-    return {
-        "seed": run.seed,
-        "finding": row.finding,
-        "at_the_goal": row.holds,
-        "generation_of_the_goal": run.reached,
-        "queries": run.queries,
-        "ended_after": run.ended,
-        "ended_by": row.ended,
-        "ink_before_shrinking": run.best.ink,
-        "ink": run.final.ink,
-        "confidence": run.final.confidence,
-        "read_as": row.prediction,
-        "minimal": run.shrunk.minimal if run.shrunk else None,
-        "queries_of_shrinking": run.shrunk.queries if run.shrunk else None,
-        "confirmed": run.confirmed,
-        "places": _text(run.final.places, numbers),
-    }
-
-
-def _text(places: Sequence[int], numbers: Numbers) -> str:
-    """Row and column of each pixel of ink: "3,31 7,0"."""
-    return " ".join(f"{place // numbers.arm.size[1]},{place % numbers.arm.size[1]}" for place in places)
-
-
 # Sections ---------------------------------------------------------------------------------------------------------
 
 
@@ -136,225 +54,6 @@ def _subtitle(results: Results, numbers: Numbers) -> str:
     parts += [count(int(settings[key]), what) for key, what in (("population", "member"),) if key in settings]
     parts += [f"up to {count(int(settings['generations']), 'generation')}"] if "generations" in settings else []
     return " · ".join(parts)
-
-
-def _drawings(results: Results, numbers: Numbers) -> Iterable[Block]:
-    height, wide = numbers.arm.size
-    classifier, target = classifier_of(results), name_of(numbers.target)
-    yield Text(
-        f"{classifier} was shown a blank canvas of {height} × {wide} pixels ({_level(numbers.arm.canvas)}). Evolution "
-        f"then put single pixels of ink ({_level(numbers.arm.ink)}) on it, and kept what brought the answer closer to "
-        f"{wanted(results)}. It saw nothing but the classifier's answers. Each drawing is one run with random numbers "
-        "of its own, its seed. The percentage is the probability that the classifier gives to "
-        f"{target}. “1-minimal” means that no single pixel can be taken away without losing the goal, and “2-minimal” "
-        "that no pair of pixels can, either."
-    )
-    variant = results.classifier.get("variant")
-    if variant:
-        yield Text(f"The classifier was asked with a change: {variant}.")
-    ordered = [*numbers.held, *numbers.missed]
-    if not ordered:
-        return
-    if not numbers.held:
-        yield Text(
-            f"No run came to {wanted(results)}. Shown are the best attempts, as they were in the last generation, the "
-            "most confident first."
-        )
-    elif numbers.missed:
-        yield Text(
-            "Framed with dashes: runs that fell short of the goal, with their best attempt of the last generation."
-        )
-    blank = Tile(pixels([], numbers.arm), "no ink", (_said(results, results.blank),))
-    first = tuple(_tile(results, numbers, row) for row in ordered[:SHOWN])
-    yield _tiles(
-        "drawings",
-        (Group("", (blank, *first)),),
-        numbers,
-        f"The canvas without ink, and the drawings{_order(numbers)}.{_enlarged(numbers)}",
-        f"{len(first)} drawings of a few pixels on a blank canvas.",
-    )
-    if len(ordered) > SHOWN:
-        rest = tuple(_tile(results, numbers, row) for row in ordered[SHOWN:])
-        more = _tiles("drawings_more", (Group("", rest),), numbers, "The other drawings.", "More such drawings.")
-        yield More(f"The other {len(rest)} drawings", (more,))
-
-
-def _order(numbers: Numbers) -> str:
-    parts = ["the least ink first"] if len(numbers.held) > 1 else []
-    parts += ["the most confident of those that fell short first"] if len(numbers.missed) > 1 else []
-    return f"; {', '.join(parts)}" if parts else ""
-
-
-def _tile(results: Results, numbers: Numbers, row: Row) -> Tile:
-    final = row.run.final
-    lines = [f"{percent(final.confidence)}, {read_as(row.prediction)}", f"seed {row.run.seed}{_number(row)}"]
-    if row.run.shrunk and row.holds and final.ink:
-        lines.insert(1, _certificate(row.run.shrunk))
-    if not row.holds:
-        lines.append("goal not reached")
-    return Tile(pixels(final.places, numbers.arm), count(final.ink, "pixel"), tuple(lines), quiet=not row.holds)
-
-
-def _number(row: Row) -> str:
-    return "" if row.finding is None else f", finding {row.finding}"
-
-
-def _certificate(shrunk: Shrinking) -> str:
-    """How minimal a drawing is, or why that was not shown."""
-    return f"{shrunk.minimal}-minimal" if shrunk.minimal else shrunk.words.partition(",")[0]
-
-
-def _said(results: Results, picture: Drawing) -> str:
-    return f"{percent(picture.confidence)}, {read_as(class_name(results, picture.prediction))}"
-
-
-def _level(levels: Sequence[float]) -> str:
-    if len(set(levels)) == 1:
-        name = {0.0: "black", 1.0: "white"}.get(round(levels[0], 2), "gray")
-        return f"{name}, gray level {levels[0]:.3g}"
-    return f"colour {', '.join(f'{level:.3g}' for level in levels)}"
-
-
-def _enlarged(numbers: Numbers) -> str:
-    times = thickness(numbers.arm.size)
-    if times == 1:
-        return " Enlarged without smoothing; images/ has them as they were sent."
-    return (
-        f" On a canvas of more than {FINE} pixels each pixel of ink is shown {times} × {times}, so that it can be "
-        "seen; images/ has them as they were sent."
-    )
-
-
-def _shrinking(results: Results, numbers: Numbers) -> Iterable[Block]:
-    rows = [row for row in numbers.held if row.run.shrunk]
-    if not rows:
-        return
-    levels = [row.run.shrunk.minimal for row in rows if row.run.shrunk]
-    yield Text(
-        "After its goal was reached, ink was taken away from each drawing as long as the goal still held: first in "
-        "batches, then pixel by pixel, then pair by pair. "
-        f"{_certificates(levels)} Minimal does not mean that no other drawing does with less: another run may find one."
-    )
-    for first, rest in ((True, rows[:PAIRS]), (False, rows[PAIRS:])):
-        if not rest:
-            continue
-        groups = tuple(_pair(results, numbers, row) for row in rest)
-        block = _tiles(
-            "shrinking" if first else "shrinking_more",
-            groups,
-            numbers,
-            "Before and after shrinking. Coloured: the ink that was not needed.",
-            "Pairs of drawings: with ink that was taken away in colour, and what was left of them.",
-        )
-        yield block if first else More(f"The other {len(rest)} pairs", (block,))
-
-
-def _certificates(levels: Sequence[int]) -> str:
-    """How many of these drawings are shown to be how minimal, in words."""
-    total = len(levels)
-    parts = []
-    for level, words in ((2, "2-minimal"), (1, "1-minimal, and not shown to be 2-minimal"), (0, MINIMAL[0])):
-        mine = sum(found == level for found in levels)
-        if mine == total:
-            return f"{all_of(total, 'drawing')} {'is' if total == 1 else 'are'} {words}."
-        if mine:
-            parts.append(f"{mine} {'is' if mine == 1 else 'are'} {words}")
-    return f"Of {total} drawings {', '.join(parts)}."
-
-
-def _pair(results: Results, numbers: Numbers, row: Row) -> Group:
-    best, final, shrunk = row.run.best, row.run.final, row.run.shrunk
-    assert shrunk is not None
-    gone = set(best.places) - set(final.places)
-    after = _certificate(shrunk) if final.ink else "no ink left"
-    return Group(
-        f"seed {row.run.seed}",
-        (
-            Tile(pixels(best.places, numbers.arm, marked=gone), count(best.ink, "pixel"), (percent(best.confidence),)),
-            Tile(
-                pixels(final.places, numbers.arm),
-                count(final.ink, "pixel"),
-                (percent(final.confidence), after, count(shrunk.queries, "query")),
-            ),
-        ),
-    )
-
-
-def _evolution(results: Results, numbers: Numbers) -> Iterable[Block]:
-    chosen = _chosen(numbers)
-    if chosen:
-        yield Text(
-            "Every member of a population begins with one pixel of ink at random; from then on members are selected, "
-            "crossed and mutated as the settings below say."
-        )
-        groups = tuple(
-            Group(
-                f"seed {row.run.seed}: {why}",
-                tuple(_step(results, numbers, row, at) for at in range(len(row.run.strip))),
-            )
-            for row, why in chosen
-            if row.run.strip
-        )
-        yield _tiles(
-            "evolution",
-            groups,
-            numbers,
-            "The best drawing of some runs in generation 0, 1, 2, 5, 10, 20, 50, ... and the last, before shrinking.",
-            "Rows of drawings that gain and lose pixels over the generations.",
-            side=96,
-        )
-    if numbers.curves:
-        marks = []
-        if goal(results) != "boundary":
-            marks.append("the goal")
-        if _compared(numbers):
-            marks.append("the mean distance of all pixels of the canvas")
-        lines = f" Dashed: {' and '.join(marks)}." if marks else ""
-        ended = " A run that ended before the last generation keeps its last numbers." if _early(numbers) else ""
-        yield Picture(
-            "over_generations",
-            f"Over the generations: median and quartiles over the runs.{ended} The distance to the border is that of "
-            f"all members of the population.{lines}",
-            "Small panels with lines over the generations: confidence, ink, share of runs at the goal, and others.",
-            functools.partial(
-                drawing_plots.curves,
-                numbers.curves,
-                goal=float(results.config.get("confidence", 0)) if goal(results) != "boundary" else None,
-                canvas=numbers.places.canvas if numbers.places and _compared(numbers) else None,
-            ),
-        )
-
-
-def _compared(numbers: Numbers) -> bool:
-    """Whether the distance to the border can be held against that of the canvas."""
-    return everywhere(numbers.arm) and any(curve.measure == "steps" for curve in numbers.curves)
-
-
-def _early(numbers: Numbers) -> bool:
-    return any(row.run.ended is not None for row in numbers.rows)
-
-
-def _chosen(numbers: Numbers) -> list[tuple[Row, str]]:
-    """A few runs by how much ink they took, and the best of those that fell short."""
-    held = numbers.held
-    picked = [(held[0], "the least ink")] if held else []
-    more = [(len(held) // 2, "in the middle by ink")] if len(held) > 2 else []
-    more += [(len(held) - 1, "the most ink")] if len(held) > 1 else []
-    for at, why in more:
-        same = held[at].run.final.ink == held[0].run.final.ink
-        picked.append((held[at], "as little ink" if same else why))
-    if numbers.missed:
-        picked.append((numbers.missed[0], "the best that fell short of the goal"))
-    return picked
-
-
-def _step(results: Results, numbers: Numbers, row: Row, at: int) -> Tile:
-    generation, picture = row.run.strip[at]
-    return Tile(
-        pixels(picture.places, numbers.arm),
-        f"{'generation ' if at == 0 else ''}{generation:,}",
-        (count(picture.ink, "pixel"), percent(picture.confidence)),
-    )
 
 
 def _places(numbers: Numbers) -> Iterable[Block]:
@@ -404,7 +103,7 @@ def _front(results: Results, numbers: Numbers) -> Iterable[Block]:
         ),
     )
     shown = numbers.front[:SHOWN]
-    tiles = tuple(
+    best = tuple(
         Tile(
             pixels(picture.places, numbers.arm),
             count(picture.ink, "pixel"),
@@ -412,9 +111,9 @@ def _front(results: Results, numbers: Numbers) -> Iterable[Block]:
         )
         for seed, picture in shown
     )
-    yield _tiles(
+    yield tiles(
         "front_drawings",
-        (Group("", tiles),),
+        (Group("", best),),
         numbers,
         "The best of all fronts, by ink. They were not shrunk, nor asked about again.",
         "Drawings with more and more ink, each more convincing than the one before.",
@@ -506,7 +205,7 @@ def _table(results: Results, numbers: Numbers) -> Sheet:
         cells += [goal_, run.reached, run.queries]
         cells += [run.best.ink] if shrunk else []
         cells += [run.final.ink, percent(run.final.confidence), label_of(row)]
-        cells += [_certificate(run.shrunk), run.shrunk.queries] if run.shrunk else [None, None] if shrunk else []
+        cells += [certificate(run.shrunk), run.shrunk.queries] if run.shrunk else [None, None] if shrunk else []
         cells += [run.confirmed] if asked else []
         rows.append(tuple(cells))
     caption = (
@@ -540,14 +239,6 @@ def _again(results: Results, numbers: Numbers) -> Iterable[Block]:
 
 
 # Inside -----------------------------------------------------------------------------------------------------------
-
-
-def _tiles(
-    name: str, groups: tuple[Group, ...], numbers: Numbers, caption: str, alt: str, *, side: int = SIDE
-) -> Tiles:
-    wide = width(numbers.arm.size, side)
-    picture = Picture(name, caption, alt, functools.partial(drawing_plots.tiles, groups, wide))
-    return Tiles(picture, groups, wide)
 
 
 def _json(value: object) -> str:

@@ -175,19 +175,7 @@ def goal(results: Results) -> str:
 
 def holds(results: Results, run: Drawn) -> bool:
     """Whether what a run handed over is at the goal, and was each time that it was asked about again."""
-    if run.reached is None or run.confirmed < int(results.config.get("confirm") or 0):
-        return False
-    if run.shrunk is not None:  # only what is at the goal is shrunk
-        return True
-    if results.config.get("shrink", True):
-        return False
-    # Confidences are kept to six digits.
-    if goal(results) != "boundary":
-        wanted = float(results.config.get("confidence", 0.0))
-        return run.best.prediction == results.target and run.best.confidence >= wanted - 1e-6
-    if len(results.class_names) == 2:
-        return abs(run.best.confidence - 0.5) <= float(results.config.get("within", 0.01)) + 1e-6
-    return True
+    return run.at_goal and run.confirmed >= int(results.config.get("confirm") or 0)
 
 
 def blank_holds(results: Results) -> bool:
@@ -275,7 +263,7 @@ def places(runs: Sequence[Drawn], size: tuple[int, int], *, holds: bool = True) 
     count = int(steps.max()) // band + 1
     shares, distances = [], []
     for run in runs:
-        at = np.array(run.best.places, int)
+        at = np.array(run.final.places, int)
         np.add.at(total, (at // width // square, at % width // square), 1)
         if at.size:
             mine = steps.ravel()[at]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import io
 import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import rundir
+from .. import rundir, studies
 from ..errors import DamagedRunError, UserError, nearest
 from ..files import write_bytes
 from ..store import Store
-from ..studies.operators.results import load
 
 FORMS = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "npz": ".npz", "imagefolder": ""}
-CURVES = ("accuracy", "precision", "recall", "f1", "total_fitness", "failed")
 
 
 def export(path: Path, to: str, out: Path | None = None, *, table: str = "findings") -> Path:
@@ -61,19 +61,16 @@ def _findings(path: Path) -> list[dict[str, Any]]:
 
 
 def _generations(path: Path) -> list[dict[str, Any]]:
-    if not (path / "study.json").is_file():
-        return []
-    return [
-        {
-            "arm": run.arm,
-            "classifier": run.classifier,
-            "seed": run.seed,
-            "generation": generation,
-            **{name: getattr(run, name)[generation] for name in CURVES},
-        }
-        for run in load(path / "study.json").runs
-        for generation in range(len(run.accuracy))
-    ]
+    rows: list[dict[str, Any]] = _results(path).generations() if (path / "study.json").is_file() else []
+    return rows
+
+
+def _results(path: Path) -> Any:
+    """The numbers of a finished run, of whatever kind it is."""
+    kind = rundir.read_run(path)["kind"]
+    if kind not in [module.name for module in pkgutil.iter_modules(studies.__path__)]:
+        raise DamagedRunError(f"run.json: unknown kind of run '{kind}'; use the version of evofool that wrote it")
+    return importlib.import_module(f"evofool.studies.{kind}.results").load(path / "study.json")
 
 
 def _accounts(path: Path) -> list[dict[str, Any]]:
@@ -119,14 +116,19 @@ def _found(path: Path) -> tuple[list[rundir.Finding], np.ndarray, list[str]]:
     found = rundir.findings(path)
     if not found:
         raise UserError(f"{path}: has no findings yet; expected a run that has come to its end and fooled something")
-    names = load(path / "study.json").class_names
+    names = _results(path).class_names
     for finding in found:
-        if not 0 <= finding.label < len(names):
-            raise DamagedRunError(f"{path}: finding {finding.number} has the class {finding.label} of {len(names)}")
+        if not 0 <= _class(finding) < len(names):
+            raise DamagedRunError(f"{path}: finding {finding.number} has the class {_class(finding)} of {len(names)}")
     images = [rundir.image_of(path, finding).numpy() for finding in found]
     if len({image.shape for image in images}) > 1:
         raise DamagedRunError(f"{path}: the images of its findings have several sizes; restore the run from a copy")
     return found, np.stack(images), names
+
+
+def _class(finding: rundir.Finding) -> int:
+    """The class that a finding carries; of what was made from nothing, that which the classifier sees."""
+    return finding.prediction if finding.label == rundir.NO_LABEL else finding.label
 
 
 def _npz(path: Path, out: Path) -> None:
@@ -135,7 +137,7 @@ def _npz(path: Path, out: Path) -> None:
     np.savez_compressed(
         buffer,
         images=images,
-        labels=np.array([finding.label for finding in found]),
+        labels=np.array([_class(finding) for finding in found]),
         predictions=np.array([finding.prediction for finding in found]),
         findings=np.array([finding.number for finding in found]),
         class_names=np.array(names),
@@ -145,10 +147,10 @@ def _npz(path: Path, out: Path) -> None:
 
 def _folder(path: Path, out: Path) -> None:
     found, _, names = _found(path)
-    used = {names[finding.label] for finding in found}
+    used = {names[_class(finding)] for finding in found}
     for name in sorted(used):
         if Path(name).name != name or name in ("", "..") or "\0" in name:
             raise UserError(f"{path}: has a class '{name}', which cannot be the name of a folder; export npz instead")
     for finding in found:
         content = (path / finding.file).read_bytes()
-        write_bytes(out / names[finding.label] / Path(finding.file).name, content)
+        write_bytes(out / names[_class(finding)] / Path(finding.file).name, content)

@@ -156,6 +156,9 @@ def settings(
         ink=ink,
         stop=(not asked and goal != "front") if stop is None else stop,
     )
+    if 1 in (len(canvas), len(ink)):
+        longest = max(len(canvas), len(ink))
+        canvas, ink = (levels * longest if len(levels) == 1 else levels for levels in (canvas, ink))
     Ink(None, canvas, ink)  # says what is wrong with them
     return drawing
 
@@ -174,10 +177,8 @@ def _lowered(ga: GeneticAlgorithm, goal: Goal, measure: Measure, weight: str) ->
         )
         return nsga2, op("objectives.ink_and_cross_entropy")
     plain = "boundary" if goal == "boundary" else measure.replace("-", "_")
-    try:
-        return ga, op(f"objectives.{plain}", weight=_positive(float(weight), weight))
-    except ValueError:
-        pass
+    if (number := _number(weight)) is not None:
+        return ga, op(f"objectives.{plain}", weight=_positive(number, weight))
     if goal == "boundary" or measure != "cross-entropy":
         raise SpecError(f"lambda = {weight}: with this goal and measure expected a number, such as 0.001")
     both = op("objectives.ink_and_cross_entropy")
@@ -186,13 +187,17 @@ def _lowered(ga: GeneticAlgorithm, goal: Goal, measure: Measure, weight: str) ->
     points = []
     for part in weight.split(","):
         found = re.fullmatch(r"([\d.eE+-]+)@(\d+)", part.strip())
-        try:
-            points.append((int(found[2]), _positive(float(found[1]), weight)) if found else None)
-        except ValueError:
-            points.append(None)
-    if None in points or not points:
-        raise SpecError(f"lambda = {weight}: expected a number, 'adapt', or a schedule such as 0@0,0.01@100")
-    return AdaptivePenalty(algorithm=ga, schedule=tuple(point for point in points if point)), both
+        if not found or (number := _number(found[1])) is None:
+            raise SpecError(f"lambda = {weight}: expected a number, 'adapt', or a schedule such as 0@0,0.01@100")
+        points.append((int(found[2]), _positive(number, weight)))
+    return AdaptivePenalty(algorithm=ga, schedule=tuple(points)), both
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _positive(number: float, text: str) -> float:

@@ -184,6 +184,8 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     own = classifier_of(config.classifier, config.sources).info
     target = target_of(config.target, own)
     size = config.size or (own.image_shape[1], own.image_shape[2])
+    if size[0] * size[1] < 2:
+        raise SpecError(f"size = {size[0]} x {size[1]}: expected at least two pixels to draw on")
     variant = _resized(classifier_of(config.classifier, config.sources), size)
     info = variant.apply(classifier_of(config.classifier, config.sources)).info
     made = way_to_draw(config, info)

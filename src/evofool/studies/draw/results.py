@@ -77,6 +77,7 @@ class Drawn:
         hypervolume: mean over 0 to 63 pixels of the best confidence that so many give, by these generations.
         weight: lambda by these generations, where it varies.
         confirmed: how often the drawing was asked about again and reached the goal again.
+        at_goal: the best drawing reaches the goal.
     """
 
     arm: str
@@ -97,6 +98,7 @@ class Drawn:
     hypervolume: list[float] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
     confirmed: int = 0
+    at_goal: bool = False
 
     @property
     def final(self) -> Picture:

@@ -33,7 +33,7 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
     options = {name: value for name, value in config.options.items() if name != "trust_code"}
     written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
     sources = {name: recorded(source) for name, source in config.sources.items()}
-    return runs.head(KIND, command, {**written, "sources": sources}, {}, {config.classifier: info})
+    return runs.head(KIND, command, {**written, "sources": sources}, {}, {config.classifier: info}, plan.variant)
 
 
 def reopen(
@@ -92,7 +92,7 @@ def execute(
         classifier = classifier_of(config.classifier, config.sources)
         shown = plan.variant.apply(classifier)
         account = f"blank canvas/{config.classifier}"
-        empty = blank(shown, plan.drawing, plan.target, account=account, store=store)
+        empty = blank(shown, plan.drawing, plan.target, account=account, store=own)
     done = carry_out(plan.shards, run_shard, Done.from_json, workers, on_tick, directory)
     findings, pictures = numbered([shown for result in done for shown in result.findings])
     drawn = [run for result in done for run in result.runs]

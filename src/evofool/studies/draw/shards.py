@@ -20,7 +20,7 @@ from ...contracts import Classifier, Evaluated, Status
 from ...encodings.ink import Ink
 from ...errors import DamagedRunError
 from ...ledger import Ledger
-from ...operators import ranking
+from ...operators import lists, ranking
 from ...rng import Stream, search_id
 from ...rundir import Finding
 from ...runs import Shown
@@ -212,26 +212,31 @@ class Record:
     Attributes:
         judge: reads them.
         generations: the last one.
+        running: how many runs go on.
         rows: by generation that is measured: what `event` gives.
+        reached: by run its first generation that reached the goal, and what it had charged by then.
     """
 
     judge: Judge
     generations: int
+    running: int
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     reached: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._measured = set(measured_at(self.generations))
         self._shown = set(shown_at(self.generations))
+        self._usual = {*measured_at(self.generations), *self._shown}
 
     def event(self, progress: Progress, needed: Int[Tensor, " B"]) -> dict[str, Any]:
         """Take note of a generation; as JSON can hold it."""
         state, generation = progress.state, progress.generation
-        # Of a run that ends, all is told in its last generation.
         news = [row for row in progress.success.nonzero().flatten().tolist() if row not in self.reached]
         event: dict[str, Any] = {"reached": {str(row): [generation, int(needed[row])] for row in news}}
-        if generation in self._measured or generation in self._shown or not bool(progress.running.all()):
+        running = int(progress.running.sum())
+        # Of a run that ends, all is told in its last generation.
+        if generation in self._usual or running < self.running:
             event |= self._measure(state, generation in self._shown)
+        self.running = running
         self._take(generation, event)
         return event
 
@@ -248,6 +253,12 @@ class Record:
             words = f"an event of the run cannot be read ({error}); restore the run from a copy"
             raise DamagedRunError(words) from None
 
+    def curve(self, until: int) -> list[tuple[int, dict[str, Any]]]:
+        """What is told of a run whose last generation this is: the same, whoever ran beside it."""
+        found = [(each, self.rows[each]) for each in sorted(self.rows) if each < until and each in self._usual]
+        # A run that the budget ended stands in the next generation where it stood in its last one.
+        return [*found, (until, self.rows[min(each for each in self.rows if each >= until)])]
+
     def _take(self, generation: int, event: dict[str, Any]) -> None:
         for row, (first, queries) in event["reached"].items():
             self.reached.setdefault(int(row), (int(first), int(queries)))
@@ -262,7 +273,7 @@ class Record:
         confidence = self.judge.confidence(scores[:, None])[:, 0]
         event: dict[str, Any] = {
             "confidence": [round(value, 6) for value in confidence.tolist()],
-            "ink": masks[each, best].flatten(1).count_nonzero(1).tolist(),
+            "ink": lists.count(masks[each, best].flatten(1)).tolist(),
             "fitness": _numbers(_fitness(state)[each, best]),
             "steps": _numbers(mean_steps(masks)),
         }
@@ -295,10 +306,29 @@ def _numbers(values: Tensor) -> list[float | None]:
 def mean_steps(masks: Bool[Tensor, "B P H W"]) -> Float[Tensor, " B"]:
     """Mean distance of ink to the border: of each member with ink the mean over its pixels, then over members."""
     steps = regions.steps_to_border(masks.shape[-2], masks.shape[-1]).flatten().double()
-    flat = masks.flatten(2)
-    # A float32 product is exact here: whole numbers far below 2^24.
-    sums = (flat.float() @ steps.float()).double()
-    return (sums / flat.count_nonzero(-1)).nanmean(1)
+    found = lists.entries(masks.flatten(0, 1).flatten(1))
+    sums = torch.zeros(len(found.counts), dtype=torch.float64).index_add_(0, found.row, steps[found.place])
+    return (sums / found.counts).view(masks.shape[:2]).nanmean(1)
+
+
+@dataclass(frozen=True)
+class Anew:
+    """For one generation in place of an algorithm: its members are asked about again, since they have changed.
+
+    What is repaired has lost the ink that a region does not allow, so that its fitness is another one.
+    """
+
+    algorithm: Any
+
+    def ask(self, state: Any, rng: Stream) -> Any:
+        """The members."""
+        return state.genomes
+
+    def tell(self, state: Any, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> Any:
+        """The same with their new answers; generations are counted on, and a weight stays what it was."""
+        kept = {name: getattr(state, name) for name in ("told", "weight") if hasattr(state, name)}
+        fresh = dataclasses.replace(self.algorithm.init(evaluated.genomes), **kept)
+        return self.algorithm.tell(fresh, evaluated, fitness, success)
 
 
 def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
@@ -325,7 +355,7 @@ def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
         chain=shard.name if store else "",
     )
     judge = Judge(shard, classifier)
-    record = Record(judge, drawing.generations)
+    record = Record(judge, drawing.generations, running=len(shard.seeds))
     checkpoints = Checkpoints(Path(shard.directory) / "state", shard.name, ledger) if store else None
     none = torch.zeros(len(shard.seeds), dtype=torch.bool)
     progress = Progress(-1, drawing.algorithm.init(first), ~none, none)
@@ -345,21 +375,22 @@ def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
         encoding = drawing.encoding(phase, (height, width))
         last = drawing.generations if phase.last is None else phase.last
         if progress.generation < last:
-            if before and progress.generation + 1 > 0 and _narrower(encoding, before, progress, drawing):
-                genomes = encoding.repair(progress.state.genomes, None)
-                progress = dataclasses.replace(progress, state=drawing.algorithm.init(genomes))
-            progress = run(
-                problem,
-                algorithm=drawing.algorithm,
-                encoding=encoding,
-                objective=drawing.objective,
-                criterion=drawing.criterion,
-                ledger=ledger,
-                generations=last,
-                stop_on_success=drawing.stop,
-                on_generation=on_generation,
-                progress=progress,
-            )
+            steps: list[tuple[Any, int]] = [(drawing.algorithm, last)]
+            if before and _narrower(encoding, before, progress, drawing):
+                steps.insert(0, (Anew(drawing.algorithm), progress.generation + 1))
+            for algorithm, until in steps:
+                progress = run(
+                    problem,
+                    algorithm=algorithm,
+                    encoding=encoding,
+                    objective=drawing.objective,
+                    criterion=drawing.criterion,
+                    ledger=ledger,
+                    generations=until,
+                    stop_on_success=drawing.stop,
+                    on_generation=on_generation,
+                    progress=progress,
+                )
         before = encoding
     tick(each * (drawing.generations - progress.generation))
     assert before is not None
@@ -390,6 +421,7 @@ def _resumed(
     if len(events) <= progress.generation:
         raise DamagedRunError(f"{shard.directory}: events of {shard.name} are missing; restore the run from a copy")
     record.recall(events[: progress.generation + 1])
+    record.running = int(progress.running.sum())
     return progress
 
 
@@ -431,13 +463,13 @@ def _finished(
         first = record.reached.get(row)
         ended = None if bool(last.running[row]) else max(0, int(state.told[row]) - 1)
         until = last.generation if ended is None else ended
-        kept = [generation for generation in sorted(record.rows) if generation <= until]
-        rows = [record.rows[generation] for generation in kept]
+        curve = record.curve(until)
+        rows = [measured for _, measured in curve]
         shrinking = None
         if shrunk is not None and bool(reaches[row]):
             left = judge.picture(shrunk.masks[row], shrunk.scores[row])
             shrinking = Shrinking(left, int(shrunk.minimal[row]), int(shrunk.queries[row]), shrunk.words(row))
-        strip = [(g, Picture(**record.rows[g]["pictures"][row])) for g in kept if "pictures" in record.rows[g]]
+        strip = [(g, Picture(**measured["pictures"][row])) for g, measured in curve[:-1] if "pictures" in measured]
         picture = judge.picture(masks[row], scores[row])
         drawn = Drawn(
             arm=shard.arm,
@@ -445,14 +477,15 @@ def _finished(
             seed=seed,
             best=picture,
             reached=first[0] if first else None,
+            at_goal=bool(reaches[row]),
             queries=first[1] if first else queries[row],
             ended=ended,
-            generations=kept,
+            generations=[generation for generation, _ in curve],
             confidence=[each["confidence"][row] for each in rows],
             ink=[each["ink"][row] for each in rows],
             fitness=[each["fitness"][row] for each in rows],
             steps=[each["steps"][row] for each in rows],
-            strip=strip if strip and strip[-1][0] == until else [*strip, (until, picture)],
+            strip=[*strip, (until, picture)],
             shrunk=shrinking,
             front=_front(judge, state, row),
             hypervolume=[each["hypervolume"][row] for each in rows if "hypervolume" in each],
@@ -472,14 +505,17 @@ def _finished(
 
 
 def _front(judge: Judge, state: Any, row: int) -> list[Picture]:
-    """What cannot be bettered in ink and confidence at once, by ink; of equals one."""
+    """What cannot be bettered in ink and confidence at once, by ink; of equals one, also of those rounded to equals."""
     if not isinstance(judge.drawing.algorithm, NSGA2):
         return []
     members = ranking.front(state.fitness[row : row + 1])[0].nonzero().flatten().tolist()
     masks = genome.genes(state.genomes)
     pictures = [judge.picture(masks[row, member], state.scores[row, member]) for member in members]
-    different = {(picture.ink, picture.confidence): picture for picture in reversed(pictures)}
-    return [different[key] for key in sorted(different)]
+    found: list[Picture] = []
+    for picture in sorted(pictures, key=lambda picture: (picture.ink, -picture.confidence)):
+        if not found or picture.confidence > found[-1].confidence:
+            found.append(picture)
+    return found
 
 
 def _confirmed(shard: Shard, row: int, image: Float[Tensor, "C H W"], ledger: Ledger, judge: Judge) -> bool:

@@ -411,7 +411,7 @@ def _null(
         "the same under a constant fitness",
         constant(way),
         question.first.name,
-        question.lengths.fewer,
+        question.lengths.runs,
         tags=tags,
         variant=variant or Variant(flat=True),
     )

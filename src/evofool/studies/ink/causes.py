@@ -162,8 +162,8 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
 def weights(case: Case) -> Cause:
     """Accused only if a swap moves the ink while the network stays about as good as it was."""
     results, base = case.results, case.base
-    swaps = [arm for arm in partnered(case) if "outside" in arm.tags or is_swap(arm, base.classifier)]
-    if not swaps:
+    swaps = [arm for arm in partnered(case) if "outside" in arm.tags or is_swap(arm)]
+    if base is None or not swaps:
         return Cause(WEIGHTS, None, [], ["The padding of this network was not swapped."])
     before = accuracy_of(results, base.classifier, base.variant)
     effects = changes_of(

@@ -99,9 +99,9 @@ class Case(NamedTuple):
     told: bool
 
     @property
-    def base(self) -> Arm:
-        """The arm that is explained."""
-        return self.results.arm(self.results.base)
+    def base(self) -> Arm | None:
+        """The arm that is explained; None where it was not drawn."""
+        return next((arm for arm in self.results.arms if arm.name == self.results.base), None)
 
 
 def together(level: float, count: int) -> float:
@@ -158,11 +158,11 @@ def changes_of(
 
 def partnered(case: Case) -> list[Arm]:
     """The arms that change something about the arm that is explained."""
-    results = case.results
-    return [arm for arm in results.arms if arm.partner == results.base and arm.classifier == case.base.classifier]
+    base = case.base
+    return [arm for arm in case.results.arms if base and (arm.partner, arm.classifier) == (base.name, base.classifier)]
 
 
-def is_swap(arm: Arm, classifier: str) -> bool:
+def is_swap(arm: Arm) -> bool:
     """Whether an arm has another padding in the weights of a network."""
     return arm.part == "padding" and "padding" in arm.tags and arm.tags["padding"] != arm.tags.get("own")
 
@@ -172,17 +172,13 @@ def trained_networks(case: Case) -> list[tuple[str, Arm]]:
     results, base = case.results, case.base
     paddings = {str(each.get("name")): str(each.get("padding") or "") for each in results.classifiers}
     paddings |= {arm.classifier: str(arm.tags["own"] or "") for arm in results.part("padding") if "own" in arm.tags}
+    if base is None:
+        return []
     found = [(paddings.get(base.classifier, ""), base)]
     for arm in results.part("padding"):
         if arm.classifier != base.classifier and arm.tags.get("padding") == arm.tags.get("own"):
             found.append((paddings[arm.classifier], arm))
     return found
-
-
-def explained(results: Results) -> tuple[str, str]:
-    """Network and variant of the arm that is explained."""
-    found = [(arm.classifier, arm.variant) for arm in results.arms if arm.name == results.base]
-    return found[0] if found else ("", "")
 
 
 def accuracy_of(results: Results, classifier: str, variant: str) -> Accuracy | None:

@@ -187,10 +187,11 @@ def drift(results: Results, arm: str, *, level: float = CONFIDENCE) -> EdgeIndex
 
     Here `null` is the mean distance in generation 0, and values are distances over it.
     """
-    pairs = {run.seed: (null_steps(run), first_steps(run)) for run in results.of(arm)}
-    both = np.array([pair for pair in pairs.values() if None not in pair], dtype=float).reshape(-1, 2)
+    ends = {run.seed: (null_steps(run), first_steps(run)) for run in results.of(arm)}
+    pairs = {seed: (last, first) for seed, (last, first) in ends.items() if last is not None and first is not None}
+    both = np.array(list(pairs.values()), dtype=float).reshape(-1, 2)
     first = float(both[:, 1].mean()) if len(both) and both[:, 1].mean() > 0 else None
-    values = {seed: None if end is None or not first else end / first for seed, (end, _) in pairs.items()}
+    values = {seed: pairs[seed][0] / first if first and seed in pairs else None for seed in ends}
     if first is None:
         return EdgeIndex(values, None, None, None, None, len(both), level)
     last = float(both[:, 0].mean())

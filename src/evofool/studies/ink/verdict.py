@@ -26,7 +26,6 @@ from .evidence import (
     WEIGHTS,
     Case,
     Cause,
-    explained,
     nearer,
     no_index,
     number,
@@ -145,7 +144,7 @@ def _headline(case: Case, judged: Sequence[Cause], schedule: Schedule | None) ->
 def _not_tested(results: Results, judged: Sequence[Cause], schedule: Schedule | None) -> list[str]:
     lines = [f"{cause.name}: {cause.sentences[-1]}" for cause in judged if cause.accused is None]
     lines += [f"{part}: {why}" for part, why in results.skipped]
-    if results.map_of(*explained(results)) is None:
+    if not any(each.variant == "" for each in results.maps):
         lines.append("landscape: what single pixels do to the blank canvas was not mapped.")
     if not any(arm.tags.get("kind") == "control" for arm in results.arms):
         lines.append("operators: no operator that is known to be biased was run beside them.")

@@ -185,6 +185,21 @@ class Results:
         """The arms of these groups, in the order they were defined."""
         return [arm for arm in self.arms if arm.group in groups]
 
+    def generations(self) -> list[dict[str, Any]]:
+        """The curves as a table."""
+        curves = ("accuracy", "precision", "recall", "f1", "total_fitness", "failed")
+        return [
+            {
+                "arm": run.arm,
+                "classifier": run.classifier,
+                "seed": run.seed,
+                "generation": generation,
+                **{name: getattr(run, name)[generation] for name in curves},
+            }
+            for run in self.runs
+            for generation in range(len(run.accuracy))
+        ]
+
     def to_json(self) -> str:
         """One line a run, so that a difference can be read."""
         whole = dataclasses.asdict(self)
