@@ -16,6 +16,7 @@ import models
 from evofool.classifiers import SHIPPED
 
 ROOT = Path(__file__).parent.parent
+SPLITS = ("train", "test")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -48,8 +49,10 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
     shutil.copy(ROOT / "docs" / "examples" / "endpoint.toml", tmp_path)  # which a dry run does not ask
     if page.name == "classifiers.md":
         models.export_onnx(tmp_path / "net.onnx")
+    if page.name in ("drawing.md", "why-edges.md", "README.md"):
+        _cats(tmp_path)
     for words in commands(page):
-        if words[1:3] == ["study", "operators"]:
+        if words[1:3] in (["study", "operators"], ["study", "ink"]) or words[1] == "draw":
             arguments = [*words[1:], "--dry-run"]
         elif words[1] == "list":
             arguments = words[1:]
@@ -61,6 +64,35 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
             env={**os.environ, "EVOFOOL_DATA": str(real_data), "DIGITS_KEY": "open-sesame"},
         )  # fmt: skip
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+
+
+def _cats(folder: Path) -> None:
+    """Images in class folders, zipped, and the networks that the pages train on them, after one pass each."""
+    import zipfile
+
+    import torch
+    from PIL import Image
+
+    from evofool import finetune, training
+    from evofool.data import load_data
+
+    generator = torch.Generator().manual_seed(0)
+    with zipfile.ZipFile(folder / "cifar10.zip", "w") as archive:
+        for number in range(48):
+            name = f"{'train' if number < 36 else 'test'}/{('cat', 'dog', 'ship')[number % 3]}/{number}.png"
+            picture = folder / "one.png"
+            levels = torch.randint(0, 256, (32, 32), generator=generator, dtype=torch.uint8)
+            Image.fromarray(levels.numpy()).save(picture)
+            archive.write(picture, name)
+    sets = [finetune.one_against_rest(load_data(str(folder / "cifar10.zip"), split=split), "cat") for split in SPLITS]
+    for name, padding in {
+        "cat": "zeros",
+        **{f"cat-{mode}": mode for mode in ("reflect", "replicate", "circular")},
+    }.items():
+        trained = training.train(
+            sets[0], architecture="judge_cnn", arguments={"padding": padding, "width": 3}, single=True, epochs=1
+        )
+        training.save(trained, sets[0], folder / name, name, sets[1], command="")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

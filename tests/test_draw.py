@@ -275,7 +275,7 @@ def test_lambda_of_nothing_much_and_more() -> None:
         ink[weight] = sum(run_.best.ink for run_ in runs)
     assert ink["0"] >= ink["0.001"] > ink["0.5"] >= ink["1e6"]
     assert ink["1e6"] == 3, "with a huge lambda one pixel is left for each run"
-    huge = drawn(weight="1e6", shrink=False, generations=60)
+    huge = drawn(weight="1e6", shrink=False, generations=60, confidence=0.9999999)
     assert all(run_.best.ink == 0 for run_ in huge.results.runs), "where ink can go, none is left"
     assert not huge.findings
 

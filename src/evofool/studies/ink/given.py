@@ -54,13 +54,12 @@ def network(name: str, classifier: Classifier, skipped: list[tuple[str, str]]) -
             own.append(mode)
     if reasons:
         skipped.append(("padding", reasons[0] if swaps else f"its padding cannot be swapped: {reasons[0]}"))
-    outside = bool(swaps)
+    outside = True
     try:
         Variant(outside=0.5).apply(classifier)
     except ClassifierError as error:
         outside = False
-        if swaps:
-            skipped.append(("pipeline", str(error)))
+        skipped.append(("pipeline", f"no other gray level beyond its border: {error}"))
     height, width = classifier.info.image_shape[1:]
     return Network(name, classifier.info.name, (height, width), own[0] if len(own) == 1 else "", tuple(swaps), outside)
 

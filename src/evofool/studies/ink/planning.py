@@ -180,6 +180,9 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
         UserError: whatever is wrong with it, in one line.
     """
     parts, much = parts_of(config), lengths(config)
+    for name in ("budget", "pixels"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise SpecError(f"{name} = {value}: expected at least 1")
     config = _sourced(config)
     first = classifier_of(config.classifier, config.sources)
     info, target = first.info, target_of(config.target, first.info)
@@ -188,9 +191,10 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     like = drawing.fitted(
         drawing.settings(preset="question", confidence=config.confidence, canvas=canvas, ink=ink), info.image_shape[0]
     )
-    skipped: list[tuple[str, str]] = []
+    heard: list[tuple[str, str]] = []
     loaded = [classifier_of(name, config.sources) for name in _names(config)]
-    networks = [given.network(*each, skipped) for each in zip(_names(config), loaded, strict=True)]
+    networks = [given.network(*each, heard) for each in zip(_names(config), loaded, strict=True)]
+    skipped = [(part, why) for part, why in heard if part in parts]
     labels = [network.label for network in networks]
     if len(set(labels)) < len(labels):  # cards of one name
         networks = [network._replace(label=network.name) for network in networks]

@@ -226,8 +226,9 @@ class Results:
         return found[0] if found else None
 
     def queries(self, *, of: str = "issued") -> int:
-        """Rows of all runs; what was asked around them left aside."""
-        names = {account(run.arm, run.classifier, run.seed) for run in self.runs}
+        """Rows of all runs; what was asked around them left aside, and a constant fitness asks nobody."""
+        flat = {arm.name for arm in self.arms if "flat" in arm.variant}
+        names = {account(run.arm, run.classifier, run.seed) for run in self.runs if run.arm not in flat}
         return sum(int(count[of]) for name, count in self.ledger.get("searches", {}).items() if name in names)
 
     def generations(self) -> list[dict[str, Any]]:

@@ -110,8 +110,8 @@ def execute(
     drawn = [done for done in all_done if isinstance(done, Done)]
     maps = {task.name: done.map for task, done in found if isinstance(done, MapDone)}
     with one_thread():
-        accuracies = _accuracies(plan, own, durable=store is not None)
-        shown = _transfer(plan, drawn, own, durable=store is not None)
+        accuracies = _accuracies(plan, own)
+        shown = _transfer(plan, drawn, own)
         size = plan.question.first.size
         linkage = tasks.linkage(size) if "operators" in {arm.part for arm in plan.planned} else []
     dark: list[DarkRing] = []
@@ -176,7 +176,7 @@ def _about(network: Network, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _accuracies(plan: Plan, store: Store, *, durable: bool) -> list[Accuracy]:
+def _accuracies(plan: Plan, store: Store) -> list[Accuracy]:
     """Of each network, as it stands in an arm, on the test images."""
     if plan.test is None:
         return []
@@ -193,7 +193,7 @@ def _accuracies(plan: Plan, store: Store, *, durable: bool) -> list[Accuracy]:
             plan.test.labels,
             plan.target,
             account=account,
-            store=store if durable else None,
+            store=store,
         )
         changed, skipped = _layers(classifier, variant)
         found.append(Accuracy(name, variant.name, *shares, len(plan.test.images), changed, skipped))
@@ -212,7 +212,7 @@ def _layers(classifier: Any, variant: Variant) -> tuple[list[str], list[str]]:
     return changed, [f"{layer.name} ({layer.about}): {layer.why}" for layer in swapped.skipped]
 
 
-def _transfer(plan: Plan, drawn: list[Done], store: Store, *, durable: bool) -> list[Any]:
+def _transfer(plan: Plan, drawn: list[Done], store: Store) -> list[Any]:
     """The drawings of the arm that all is compared with, shown otherwise; those that reached their goal."""
     if "transfer" not in set(plan.config.parts or arms.PARTS):
         return []
@@ -225,7 +225,7 @@ def _transfer(plan: Plan, drawn: list[Done], store: Store, *, durable: bool) -> 
         {label: (classifier_of(name, sources), number) for name, (label, number) in plan.transferred.items()},
         plan.target,
         encoding,
-        store=store if durable else None,
+        store=store,
     )
 
 
