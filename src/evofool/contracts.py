@@ -138,7 +138,10 @@ class Evaluated:
 
 
 class Objective(Protocol):
-    """Fitness of each member, float64, lower is better; NaN where there is no answer. [B n M] for several objectives."""
+    """Fitness of each member, float64, lower is better; NaN where there is no answer.
+
+    [B n], or [B n M] for several objectives.
+    """
 
     def __call__(self, evaluated: Evaluated, info: ClassifierInfo) -> Float[Tensor, "B n"] | Float[Tensor, "B n M"]: ...
 

@@ -221,6 +221,17 @@ def resumable(path: Path, more: str = "") -> Iterator[None]:
         raise
 
 
+def ticks(meter: Any) -> Any:
+    """What a run reports to, shown by a meter: how much is finished, and where the work stands."""
+
+    def shown(n: int, note: str = "") -> None:
+        meter.advance(n)
+        if note:
+            meter.note(note)
+
+    return shown
+
+
 def download_meter(meter: Any) -> Any:
     """Progress of a download, in the words behind a bar."""
 

@@ -28,6 +28,7 @@ from .common import (
     new_directory,
     resumable,
     say,
+    ticks,
 )
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def conduct(
     from ..studies.draw import run
 
     with progress("drawing", plan.evaluations, quiet=quiet) as meter:
-        outcome = run.execute(plan, workers=workers, command=command, on_tick=meter.advance, directory=directory)
+        outcome = run.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
     with progress("writing the report", None, quiet=quiet):
         run.keep(outcome, directory)
         report = drawing.write(outcome.results, out)

@@ -29,6 +29,7 @@ from .common import (
     new_directory,
     resumable,
     say,
+    ticks,
 )
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def conduct(
     from ..studies.operators import run
 
     with progress("evolving", plan.evaluations, quiet=quiet) as meter:
-        outcome = run.execute(plan, workers=workers, command=command, on_tick=meter.advance, directory=directory)
+        outcome = run.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
     with progress("writing the report", None, quiet=quiet):
         run.keep(outcome, directory)
         report = write(outcome.results, out)

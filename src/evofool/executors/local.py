@@ -17,13 +17,20 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import EvofoolError, UserError
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
-Tick = Callable[[int], None]
+
+
+class Tick(Protocol):
+    """What work reports to."""
+
+    def __call__(self, n: int, note: str = "") -> None:
+        """n more units are finished; `note` says in a few words where the work stands, if there is something to say."""
+
 
 # Read by the libraries when they are loaded, so a worker has to be born with them.
 ONE_THREAD = {
@@ -48,8 +55,8 @@ def map_shards(
     Ctrl-C or the death of this process.
 
     Args:
-        function: stands at the top of a module; called as `function(shard, tick)`, where `tick(n)` reports n more units
-            of work as finished.
+        function: stands at the top of a module; called as `function(shard, tick)`, where `tick(n, note)` reports n more
+            units of work as finished.
         shards: values that can be sent to another process; handed out one at a time, in order, to whoever is free.
         workers: processes, at least 1; None = `available_processors()`. Never more than there are shards.
         on_done: called in this process with the index of each shard that is finished, in the order of finishing.
@@ -66,10 +73,11 @@ def map_shards(
     if workers < 1:
         raise UserError(f"workers = {workers}: expected at least 1 process; leave it out to use all processors")
     workers = min(workers, len(shards))
-    on_done, on_tick = on_done or _ignore, on_tick or _ignore
+    finished: Callable[[int], None] = on_done or _ignore
+    told: Tick = on_tick or _ignore
     if workers <= 1:
-        return _map_here(function, shards, on_done, on_tick)
-    return _map_spawned(function, shards, workers, on_done, on_tick)
+        return _map_here(function, shards, finished, told)
+    return _map_spawned(function, shards, workers, finished, told)
 
 
 def available_processors() -> int:
@@ -96,7 +104,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _ignore(_: int) -> None:
+def _ignore(n: int, note: str = "") -> None:
     pass
 
 
@@ -131,7 +139,7 @@ def _map_spawned(
                     raise _death(staff[line], at_work[line], len(shards)) from None
                 kind, content = _Message.loads(message)
                 if kind == "tick":
-                    on_tick(content)
+                    on_tick(*content)
                     continue
                 if kind == "failed":
                     raise content
@@ -255,7 +263,7 @@ def _work(line: Connection) -> None:
             function, shard = task
             if torch := sys.modules.get("torch"):  # where the function loads it later, the environment says the same
                 torch.set_num_threads(1)
-            send("done", function(shard, lambda n: send("tick", n)))
+            send("done", function(shard, lambda n, note="": send("tick", (n, note) if note else (n,))))
         except Exception as error:
             send("failed", _portable(error))
             return

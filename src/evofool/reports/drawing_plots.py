@@ -86,10 +86,9 @@ def tiles(groups: Sequence[Group], width: int) -> Drawn:
             tall = side * what.image.shape[0] / what.image.shape[1]
             axis.imshow(what.image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto",
                         extent=(left, left + side, top + tall, top))  # fmt: skip
-            edge = {"edgecolor": VERMILION, "linewidth": 1.4, "linestyle": (0, (3, 2))} if what.quiet else {}
-            axis.add_patch(
-                Rectangle((left, top), side, tall, fill=False, **({"edgecolor": "#BBBBBB", "linewidth": 0.7} | edge))
-            )
+            quiet: dict[str, Any] = {"edgecolor": VERMILION, "linewidth": 1.4, "linestyle": (0, (3, 2))}
+            edge = quiet if what.quiet else {"edgecolor": "#BBBBBB", "linewidth": 0.7}
+            axis.add_patch(Rectangle((left, top), side, tall, fill=False, **edge))
             for number, (line, bold) in enumerate(_words(what, side)):
                 colour = VERMILION if what.quiet and bold else "#222222"
                 axis.text(left, top + tall + 0.05 + LINE * number, line, va="top", fontsize=8.2, color=colour,
@@ -212,7 +211,7 @@ def _map(figure: Figure, axis: Axes, found: Places) -> None:
     axis.set_ylabel("row")
     axis.locator_params(integer=True, nbins=7)
     bar = figure.colorbar(image, ax=axis, shrink=0.82, pad=0.03)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     one = found.square == 1
     bar.set_label("share of drawings with ink there" if one else f"ink in {found.square} × {found.square} pixels, mean")
     axis.set_title("where the drawings have ink", loc="left")

@@ -317,7 +317,7 @@ def limit(values: Iterable[np.ndarray | None], *, extreme: float = EXTREME) -> f
 
 def scaled(values: np.ndarray | None, *, extreme: float = 1.0) -> np.ndarray | None:
     """A map as a share of the end of its colour scale, -1 to 1."""
-    return None if values is None else np.clip(values, -1, 1)
+    return None if values is None else np.clip(values / limit([values], extreme=extreme), -1, 1)
 
 
 def filled(found: Map | None) -> np.ndarray | None:

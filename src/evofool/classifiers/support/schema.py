@@ -193,6 +193,8 @@ class Card(BaseModel):
         return build_arguments(self.image_shape, outputs, self.arguments)
 
 
-def build_arguments(image_shape: tuple[int, int, int], classes: int, arguments: Mapping[str, int | str]) -> dict[str, Any]:
+def build_arguments(
+    image_shape: tuple[int, int, int], classes: int, arguments: Mapping[str, int | str]
+) -> dict[str, Any]:
     """What `networks.build` needs for images [C H W] of so many classes, besides the architecture's own arguments."""
     return {"in_channels": image_shape[0], "classes": classes, "size": tuple(image_shape[1:]), **arguments}

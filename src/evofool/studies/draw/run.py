@@ -14,7 +14,7 @@ import torch
 
 from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
-from ...executors.local import available_processors, map_shards, one_thread
+from ...executors.local import Tick, available_processors, map_shards, one_thread
 from ...files import write_bytes, write_png
 from ...rundir import Finding, RunDirectory
 from ...runs import classifier_of
@@ -73,7 +73,7 @@ def execute(
     *,
     workers: int | None = None,
     command: str = "",
-    on_tick: Callable[[int], None] | None = None,
+    on_tick: Tick | None = None,
     directory: RunDirectory | None = None,
 ) -> Outcome:
     """Draw.
@@ -129,7 +129,7 @@ def carry_out(
     function: Callable[..., Any],
     from_json: Callable[[Any], Any],
     workers: int | None,
-    on_tick: Callable[[int], None] | None,
+    on_tick: Tick | None,
     directory: RunDirectory | None,
 ) -> list[Any]:
     """Run the shards that are not finished, and give what became of all, in their order."""

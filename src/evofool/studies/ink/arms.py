@@ -453,7 +453,7 @@ def planned(question: Question, parts: Sequence[Part]) -> list[Planned]:
         "schedule": schedule,
     }
     arms = [arm for part in parts if part in makers for arm in makers[part](question)]
-    arms += base(question) if any(arm.null or arm.partner for arm in arms) or "transfer" in parts else []
+    arms += base(question)
     found: dict[str, Planned] = {}
     for arm in arms:
         found.setdefault(arm.name, arm)

@@ -191,10 +191,15 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     like = drawing.fitted(
         drawing.settings(preset="question", confidence=config.confidence, canvas=canvas, ink=ink), info.image_shape[0]
     )
-    heard: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     loaded = [classifier_of(name, config.sources) for name in _names(config)]
-    networks = [given.network(*each, heard) for each in zip(_names(config), loaded, strict=True)]
-    skipped = [(part, why) for part, why in heard if part in parts]
+    networks: list[Network] = []
+    for each in zip(_names(config), loaded, strict=True):
+        reasons: list[tuple[str, str]] = []
+        # The pipeline is that of the first.
+        wanted = {"padding"} if networks else {"padding", "pipeline"}
+        networks.append(given.network(*each, reasons))
+        skipped += [(part, why) for part, why in reasons if part in parts and part in wanted]
     labels = [network.label for network in networks]
     if len(set(labels)) < len(labels):  # cards of one name
         networks = [network._replace(label=network.name) for network in networks]

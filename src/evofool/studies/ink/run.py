@@ -14,7 +14,7 @@ import torch
 from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...errors import ClassifierError
-from ...executors.local import one_thread
+from ...executors.local import Tick, one_thread
 from ...files import write_bytes
 from ...regions import EVERYWHERE
 from ...rundir import Finding, RunDirectory
@@ -75,7 +75,7 @@ class Outcome:
     seconds: dict[str, float]
 
 
-def perform(task: Shard | MapTask, tick: Callable[[int], None]) -> Any:
+def perform(task: Shard | MapTask, tick: Tick) -> Any:
     """One task, in a worker."""
     return task.run(tick) if isinstance(task, MapTask) else run_shard(task, tick)
 
@@ -90,7 +90,7 @@ def execute(
     *,
     workers: int | None = None,
     command: str = "",
-    on_tick: Callable[[int], None] | None = None,
+    on_tick: Tick | None = None,
     directory: RunDirectory | None = None,
 ) -> Outcome:
     """Run a study.

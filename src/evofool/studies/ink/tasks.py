@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...classifiers.support.settings import Settings
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...encodings.ink import Ink
 from ...errors import DamagedRunError
+from ...executors.local import Tick
 from ...ledger import Ledger
 from ...operators import lists, mutation
 from ...rng import Stream, search_id
@@ -107,7 +108,7 @@ class MapTask:
         chosen = order[(torch.arange(self._tried) * whole / self._tried).long()]
         return chosen.sort().values
 
-    def run(self, tick: Callable[[int], None]) -> MapDone | None:
+    def run(self, tick: Tick) -> MapDone | None:
         """Measure; None where it went into the run directory."""
         started = time.perf_counter()
         store = runs.books(self.directory) if self.directory else None

@@ -17,7 +17,7 @@ from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...doctor import examine
 from ...errors import ClassifierWarning
-from ...executors.local import available_processors, map_shards, one_thread
+from ...executors.local import Tick, available_processors, map_shards, one_thread
 from ...files import write_bytes, write_png
 from ...rundir import Finding, RunDirectory
 from ...store import Store
@@ -135,7 +135,7 @@ def execute(
     *,
     workers: int | None = None,
     command: str = "",
-    on_tick: Callable[[int], None] | None = None,
+    on_tick: Tick | None = None,
     directory: RunDirectory | None = None,
 ) -> Outcome:
     """Run a plan.

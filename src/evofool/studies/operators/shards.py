@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ...checkpoint import Checkpoints
 from ...contracts import ClassifierInfo, Dataset, Evaluated
 from ...encodings.pixels import Pixels, to_lattice
 from ...errors import DamagedRunError
+from ...executors.local import Tick
 from ...genome import Labelled
 from ...ledger import Ledger
 from ...rng import Stream, search_id
@@ -143,7 +144,7 @@ class Done:
             ) from None
 
 
-def run_shard(shard: Shard, tick: Callable[[int], None]) -> Done | None:
+def run_shard(shard: Shard, tick: Tick) -> Done | None:
     """Run one shard, from where it was left if it has a run directory.
 
     Returns:
