@@ -15,11 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from why_edges_words import ANSWER, AROUND, answer
+
 from evofool.files import write_bytes
 from evofool.reports import ink_page, ink_tables, markdown
 from evofool.studies.ink import measures, verdict
 from evofool.studies.ink.results import Results, load
-from why_edges_words import ANSWER, AROUND, answer
 
 HERE = Path(__file__).parent
 PAGE = HERE / "why-edges.md"

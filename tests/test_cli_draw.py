@@ -30,7 +30,6 @@ from test_cli_endpoint import CANARY, Endpoint, endpoint
 __all__ = ["endpoint", "here"]  # fixtures
 
 
-
 def on(net: str) -> list[str]:
     """Draw cats on one of the small networks."""
     return ["draw", "--classifier", f"ink_nets:{net}", "--trust-code", "--workers", "1", "--target", "cat"]
@@ -47,6 +46,17 @@ def drawing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
     out = tmp_path_factory.mktemp("draw") / "run"
     words = ["--classifier", "digits", "--target", "7", "--confidence", "0.9", "--workers", "1", *SHORT[:2]]
     return out, evofool("draw", *words, "--population", "20", "--generations", "60", "-o", str(out))
+
+
+@pytest.fixture
+def short_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of one line, where a test is of something else: drawing the figures takes seconds."""
+
+    def write(results: Any, directory: Path) -> Path:
+        (directory / "report.html").write_text(f"{len(results.runs)} runs")
+        return directory / "report.html"
+
+    monkeypatch.setattr("evofool.reports.drawing.write", write)
 
 
 @pytest.fixture
@@ -73,6 +83,7 @@ def test_drawing_ends_with_its_findings_and_its_report(drawing: tuple[Path, Any]
     assert not list(out.rglob(".*")), "temporary files are left behind"
 
 
+@pytest.mark.usefixtures("short_report")
 def test_the_recorded_command_repeats_the_drawing(drawing: tuple[Path, Any], tmp_path: Path, here: Any) -> None:
     out = drawing[0]
     command = study(out)["command"].split()
@@ -83,6 +94,7 @@ def test_the_recorded_command_repeats_the_drawing(drawing: tuple[Path, Any], tmp
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("short_report")
 def test_every_option_stands_in_the_recorded_command(tmp_path: Path, here: Any) -> None:
     """So that it repeats what was drawn: told once more by its own words, it says the same."""
     options = [
@@ -108,6 +120,7 @@ def test_every_option_stands_in_the_recorded_command(tmp_path: Path, here: Any) 
         assert study(tmp_path / goal)["config"]["goal"] == goal
 
 
+@pytest.mark.usefixtures("short_report")
 def test_json_gives_one_line_on_stdout(tmp_path: Path, here: Any) -> None:
     done = here(*EDGES, *SHORT, "--json", "-o", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
@@ -164,10 +177,15 @@ def test_verify_and_replay_ask_again(copy: Path, here: Any) -> None:
     replayed = here("replay", f"{copy}#1", "--json")
     assert replayed.returncode == 0, replayed.stderr
     check = json.loads(replayed.stdout)
-    assert check["same_scores"] is True and (check["prediction"], check["now"], check["label"]) == ("7", "7", "no class")
+    assert check["same_scores"] is True and (check["prediction"], check["now"], check["label"]) == (
+        "7",
+        "7",
+        "no class",
+    )
     assert here("replay", f"{copy}#3").returncode == 2
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_drawing_of_another_size_can_be_asked_about_again(tmp_path: Path, here: Any) -> None:
     out = tmp_path / "run"
     words = ["draw", "--classifier", "digits", "--target", "3", "--runs", "1", "--population", "20", "--generations",
@@ -203,6 +221,7 @@ def test_another_classifier_is_refused(copy: Path, here: Any) -> None:
         assert done.returncode == 2 and "another fingerprint than the classifier that was fooled" in done.stderr
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_classifier_in_python_is_loaded_again_only_if_it_is_trusted(tmp_path: Path, here: Any) -> None:
     out = tmp_path / "run"
     assert here(*EDGES, *SHORT, "-q", "-o", str(out)).returncode == 0
@@ -220,7 +239,9 @@ def test_drawings_can_be_taken_elsewhere(drawing: tuple[Path, Any], tmp_path: Pa
     whole, found = study(out), rundir.findings(out)
     with open(tmp_path / "generations.csv") as file:
         rows = list(csv.DictReader(file))
-    told = [(run["seed"], g, ink) for run in whole["runs"] for g, ink in zip(run["generations"], run["ink"], strict=True)]
+    told = [
+        (run["seed"], g, ink) for run in whole["runs"] for g, ink in zip(run["generations"], run["ink"], strict=True)
+    ]
     assert [(int(row["seed"]), int(row["generation"]), int(row["ink"])) for row in rows] == told
     assert len(found) == 2 and len((tmp_path / "findings.jsonl").read_text().splitlines()) == 2
     assert here("export", str(out), "--to", "imagefolder", "-o", str(tmp_path / "folder")).returncode == 0
@@ -233,6 +254,7 @@ def test_drawings_can_be_taken_elsewhere(drawing: tuple[Path, Any], tmp_path: Pa
         assert file.read_bytes() == (out / "images" / file.name).read_bytes()
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_run_without_drawings_has_none_to_export(tmp_path: Path, here: Any) -> None:
     out = tmp_path / "run"
     assert here(*on("hopeless"), *SHORT, "-q", "-o", str(out)).returncode == 0
@@ -276,6 +298,7 @@ def test_a_finished_drawing_has_nothing_left_to_do(copy: Path, here: Any) -> Non
 # ---- stopped and killed
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_program_that_is_killed_is_resumed_to_the_same_end(
     tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,9 +338,9 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path: Path, here: Any)
 
 
 def charged(out: Path) -> int:
-    with contextlib.suppress(sqlite3.Error):
-        with contextlib.closing(sqlite3.connect(f"{(out / 'ledger.sqlite').as_uri()}?mode=ro", uri=True)) as ledger:
-            return int(ledger.execute("SELECT total(issued) FROM accounts WHERE search LIKE 'draw/%'").fetchone()[0])
+    address = f"{(out / 'ledger.sqlite').as_uri()}?mode=ro"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(address, uri=True)) as ledger:
+        return int(ledger.execute("SELECT total(issued) FROM accounts WHERE search LIKE 'draw/%'").fetchone()[0])
     return 0
 
 
@@ -390,13 +413,17 @@ def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(tmp_path: Pat
 
 # ---- endpoints
 
+API = [
+    "draw", "--classifier", "api.toml", "--data", "digits", "--target", "7", "--runs", "2", "--population", "10",
+    "--confidence", "0.5", "--workers", "1",
+]  # fmt: skip
 
+
+@pytest.mark.usefixtures("short_report")
 def test_a_metered_endpoint_gets_its_budget_and_no_row_more(
     endpoint: Endpoint, here: Callable[..., Here], tmp_path: Path
 ) -> None:
-    words = ["draw", "--classifier", "api.toml", "--data", "digits", "--target", "7", "--runs", "2", "--population", "10", "--generations",
-             "40", "--confidence", "0.5", "--workers", "1"]  # fmt: skip
-    done = here(*words, "--budget", "150", "-o", "run")
+    done = here(*API, "--generations", "40", "--budget", "150", "-o", "run")
     assert done.returncode == 0, done.stderr
     assert "at most 300 queries" in done.stderr
     whole = study(Path("run"))
@@ -413,11 +440,11 @@ def test_a_metered_endpoint_gets_its_budget_and_no_row_more(
         assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.usefixtures("short_report")
 def test_an_endpoint_that_stops_in_mid_run_costs_nothing_but_its_queries(
     endpoint: Endpoint, here: Callable[..., Here]
 ) -> None:
-    words = ["draw", "--classifier", "api.toml", "--data", "digits", "--target", "7", "--runs", "2", "--population", "10", "--generations",
-             "12", "--no-stop", "--confidence", "0.5", "--workers", "1", "-q"]  # fmt: skip
+    words = [*API, "--generations", "12", "--no-stop", "-q"]
     assert here(*words, "-o", "whole").returncode == 0
     endpoint.left = 8
     stopped = here(*words, "-o", "run")
@@ -430,6 +457,7 @@ def test_an_endpoint_that_stops_in_mid_run_costs_nothing_but_its_queries(
     assert one.pop("ledger") != two.pop("ledger") and one == two
 
 
+@pytest.mark.usefixtures("short_report")
 def test_an_endpoint_that_fails_now_and_then_stays_within_the_budget(tmp_path: Path, here: Callable[..., Here]) -> None:
     with faults_server() as ports:
         port = ports["http"] if "http" in ports else next(iter(ports.values()))

@@ -26,7 +26,6 @@ from evofool.encodings.ink import Ink
 from evofool.errors import ClassifierError, DataError, SpecError
 from evofool.operators.lists import mask_of
 from evofool.rundir import RunDirectory
-from evofool.store import Store
 from evofool.studies.draw import shards
 from evofool.studies.draw.results import Drawn, Picture
 from evofool.studies.ink import arms, planning, run, tasks
@@ -46,10 +45,11 @@ SMALL = Config(
     options=MODULE,
     runs=3,
     fewer=2,
-    generations=4,
-    confined=3,
+    generations=3,
+    confined=2,
     free=2,
-    population=8,
+    population=6,
+    confidence=0.3,
 )
 EVERY = ("where", "operators", "landscape", "padding", "position", "pipeline", "data", "transfer", "schedule")
 
@@ -129,9 +129,8 @@ def test_every_arm_has_its_null_and_its_partner(plan: planning.Plan, results: Re
             assert null.drawing.phases[0].region == arm.drawing.phases[0].region, arm.name
             assert null.variant.size == arm.variant.size, arm.name
             assert null.runs >= arm.runs or arm.runs == SMALL.runs, "a null with fewer runs than its arm"
-            for one, other in ((null, arm),):
-                assert one.drawing.algorithm.crossover == other.drawing.algorithm.crossover  # type: ignore[union-attr]
-                assert one.drawing.algorithm.mutation == other.drawing.algorithm.mutation  # type: ignore[union-attr]
+            for operator in ("crossover", "mutation", "p_crossover", "p_mutation"):
+                assert getattr(null.drawing.algorithm, operator) == getattr(arm.drawing.algorithm, operator)
         if arm.partner:
             assert set(range(min(arm.runs, named[arm.partner].runs))) == {
                 r.seed for r in results.of(arm.name)
@@ -195,7 +194,7 @@ def test_arms_of_one_seed_start_from_the_same_drawings(
             groups.setdefault((*key, seed), []).append(f"{arm.name}/{arm.classifier}/{seed}")
     assert len(groups) > 10 and max(map(len, groups.values())) > 40
     for names in groups.values():
-        assert len(names) > 1 or "schedule" in names[0]
+        assert len(names) > 1 or "schedule" in names[0] or names[0].endswith("/2"), names
         assert all(torch.equal(begun[name], begun[names[0]]) for name in names)
     firsts = [begun[f"{arms.BASE}/small/{seed}"] for seed in range(3)]
     assert not torch.equal(firsts[0], firsts[1]) and not torch.equal(firsts[1], firsts[2])
@@ -245,7 +244,9 @@ def test_padding_is_swapped_and_compared_with_what_was_trained(tmp_path: Path, d
         if arm.variant.padding:
             assert arm.variant.padding != arm.tags["own"] and arm.tags["padding"] == arm.variant.padding
         own = next(n for n in plan.networks if n.name == arm.classifier)
-        expected = arms.BASE if own is plan.networks[0] or not arm.variant.padding else f"padding/{own.label}/{own.padding}"
+        expected = (
+            arms.BASE if own is plan.networks[0] or not arm.variant.padding else f"padding/{own.label}/{own.padding}"
+        )
         assert arm.partner == expected
     found = run.execute(plan, workers=1).results
     assert not plan.skipped
@@ -290,7 +291,7 @@ def test_who_can_be_shown_the_drawings(tmp_path: Path) -> None:
         Config("ink_nets:edges", "cat", others=("ink_nets:colour", "ink_nets:dogs", odd), parts=("transfer",),
                options={"trust_code": True})
     )  # fmt: skip
-    assert [label for label, _ in plan.transferred.values()] == ["odd"]
+    assert list(plan.transferred) == [odd]
     words = " ".join(why for part, why in plan.skipped if part == "transfer")
     assert "takes images of (3, 10, 10)" in words and "has no class 'cat'" in words
 
@@ -342,7 +343,9 @@ def test_data_with_other_classes_is_refused_and_with_more_is_taken_apart(tmp_pat
 
 @pytest.mark.parametrize("net", ["edges", "small", "sigmoid"])
 def test_a_map_is_what_the_network_answers(net: str) -> None:
-    options = {"trust_code": True} if net == "edges" else MODULE | ({"kind": "probabilities"} if net == "sigmoid" else {})
+    options = (
+        {"trust_code": True} if net == "edges" else MODULE | ({"kind": "probabilities"} if net == "sigmoid" else {})
+    )
     plan = planning.plan(Config(f"ink_nets:{net}", "cat", options=options, parts=("landscape",)))
     assert len(plan.maps) == 1
     done = plan.maps[0].run(lambda count: None)
@@ -445,7 +448,9 @@ def test_accuracy_by_hand() -> None:
     labels = torch.tensor([0, 0, 0, 1])
     share, balanced = tasks.accuracy(linear(), shown, labels, 0, account="a", store=None)
     assert share == pytest.approx(2 / 4) and balanced == pytest.approx((2 / 3 + 0) / 2, abs=1e-6)
-    assert tasks.accuracy(linear(), shown[:3], labels[:3], 0, account="a", store=None) == pytest.approx((2 / 3,) * 2, abs=1e-6)
+    assert tasks.accuracy(linear(), shown[:3], labels[:3], 0, account="a", store=None) == pytest.approx(
+        (2 / 3,) * 2, abs=1e-6
+    )
     silent = Silent(linear(), lambda asked: asked.flatten(1).sum(1) > 0)
     assert tasks.accuracy(silent, shown, labels, 0, account="a", store=None)[0] == 0.0, "no answer is no right one"
 
@@ -479,7 +484,9 @@ def test_drawings_shown_otherwise_by_hand() -> None:
     levels[0, 0], levels[0, 1], levels[1, 0], levels[1, 1] = 9 / 16, 3 / 16, 3 / 16, 1 / 16
     levels = np.round(levels * 255) / 255
     assert found["blur"].confidence == pytest.approx(sigmoid(-3.0 + float((worth.numpy() * levels).sum())), abs=1e-4)
-    ways = tasks._otherwise(mask_of(torch.tensor([[[0, 55]]]), 100).view(1, 1, 10, 10), torch.zeros(1, 1, 10, 10), encoding, 3)
+    ways = tasks._otherwise(
+        mask_of(torch.tensor([[[0, 55]]]), 100).view(1, 1, 10, 10), torch.zeros(1, 1, 10, 10), encoding, 3
+    )
     assert ways["jitter"].flatten(1).sum(1).tolist() == [2.0] * 5, "jitter keeps the ink"
     assert len(ways["jitter"].unique(dim=0)) > 1
 
@@ -525,16 +532,18 @@ def test_a_study_has_everything(plan: planning.Plan, outcome: run.Outcome, data:
         "", "padding reflect", "padding replicate", "padding circular", "gray 0 outside", "gray 0.5 outside",
         "gray 1 outside",
     }  # fmt: skip
+    assert results.transfer and {each.shown for each in results.transfer} >= {"to linear", "shift 8", "blur", "jitter"}
+    assert {"transfer", "transfer/linear", "test images of small"} <= set(results.ledger["searches"])
     assert results.data["count"] == 12 and results.linkage and results.config["tested"] == "12 test images"
     assert set(outcome.seconds) == {"where", "operators", "landscape", "padding", "position", "pipeline", "schedule"}
 
 
 def test_findings_and_transfer_are_of_what_reached_its_goal(data: Path) -> None:
     base = Config("ink_nets:small", "cat", options=MODULE, others=("ink_nets:alike",), parts=("where", "transfer"),
-                  runs=2, fewer=1, generations=40, population=10)  # fmt: skip
+                  runs=4, fewer=1, generations=30, population=6)  # fmt: skip
     outcome = run.execute(planning.plan(base), workers=1)
     reached = [run_.seed for run_ in outcome.results.of(arms.BASE) if run_.reached is not None]
-    assert reached, "the goal was never reached"
+    assert 0 < len(reached) < 4, "all reach the goal, or none"
     assert sorted({each.seed for each in outcome.results.transfer}) == reached
     assert {each.arm for each in outcome.results.transfer} == {arms.BASE}
     classifier = load_classifier("ink_nets:small", MODULE)
@@ -589,14 +598,17 @@ def resumed(path: Path) -> str:
 def test_killed_anywhere_and_resumed_it_comes_to_the_same(tmp_path: Path, data: Path) -> None:
     config = Config(
         "ink_nets:deadly", "cat", options={"trust_code": True}, others=("ink_nets:alike",), data=str(data), runs=2,
-        fewer=1, generations=2, confined=2, free=1, population=6, parts=("operators", "landscape", "pipeline", "transfer"),
-        confidence=0.3,
+        fewer=1, generations=2, confined=2, free=1, population=6, confidence=0.3,
+        parts=("operators", "landscape", "pipeline", "transfer"),
     )  # fmt: skip
+    ink_nets.LEFT[0] = 10**9
     whole = json.loads(kept(tmp_path / "whole", config))
+    calls_of_all = 10**9 - ink_nets.LEFT[0]
+    assert calls_of_all > 50
     del whole["ledger"]
     assert whole["transfer"], "nothing was reached"
     # From the first question over maps and drawings to the test images and what is shown otherwise.
-    for calls in (0, 3, 20, 60, 66, 80, 90):
+    for calls in (0, 3, calls_of_all // 3, 2 * calls_of_all // 3, calls_of_all - 8, calls_of_all - 1):
         path = tmp_path / f"killed after {calls}"
         child = os.fork()
         if not child:
@@ -621,7 +633,9 @@ def test_a_budget_is_kept_in_every_arm(whole: Config) -> None:
     }
     asked = [count for is_flat, count in spent if not is_flat]
     assert max(asked) == 17, "no run comes to its budget, or one exceeds it"
-    assert all(run_.ended is None for run_ in found.results.runs if run_.arm in flat), "what costs nothing has no budget"
+    assert all(run_.ended is None for run_ in found.results.runs if run_.arm in flat), (
+        "what costs nothing has no budget"
+    )
 
 
 # ---- on the command line
@@ -640,21 +654,16 @@ def test_a_study_on_the_command_line(
     words: list[str], data: Path, tmp_path: Path, here: Callable[..., Here]
 ) -> None:  # fmt: skip
     out = tmp_path / "run"
-    done = here(*words, "--data", str(data), "--confidence", "0.2", "--quick", "-o", str(out))
+    parts = ["--parts", "operators,data,transfer"]
+    done = here(*words, *parts, "--data", str(data), "--confidence", "0.2", "--quick", "-o", str(out))
     assert done.returncode == 0, done.stderr
     assert " arms on small, 10 x 10 pixels: at most " in done.stderr and "without transfer: " in done.stderr
     assert done.stdout.startswith("• ") and done.stdout.strip().endswith(f"report: {out / 'report.html'}")
     verified = here("verify", str(out), "--trust-code")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "findings fool again" in verified.stdout
-    command = json.loads((out / "study.json").read_text())["command"].split()
-    again = here(*command[1:-1], str(tmp_path / "again"), "-q", "--workers", "1")
-    assert again.returncode == 0, again.stderr
-    assert (tmp_path / "again" / "study.json").read_bytes() == (out / "study.json").read_bytes()
     exported = here("export", str(out), "--to", "csv", "--table", "generations", "-o", str(tmp_path / "g.csv"))
-    assert exported.returncode == 0 and len((tmp_path / "g.csv").read_text().splitlines()) > 100
-    before = (out / "report.html").read_bytes()
-    assert here("report", str(out)).returncode == 0 and (out / "report.html").read_bytes() == before
+    assert exported.returncode == 0 and len((tmp_path / "g.csv").read_text().splitlines()) == 1 + 11 * 2 * 4
     assert "nothing is left to do" in here("resume", str(out)).stderr
     assert "ink, finished" in here("list", "runs", str(tmp_path)).stdout
 
@@ -662,11 +671,17 @@ def test_a_study_on_the_command_line(
 def test_json_and_dry_run(words: list[str], tmp_path: Path, here: Callable[..., Here]) -> None:
     dry = here(*words, "--dry-run", "-o", str(tmp_path / "run"))
     assert dry.returncode == 0 and not (tmp_path / "run").exists()
-    done = here(*words, "--parts", "operators", "--json", "-o", str(tmp_path / "run"))
+    done = here(*words, "--parts", "schedule", "--json", "-o", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     found = load(tmp_path / "run" / "study.json")
     assert summary["queries"] == found.queries() > 0 and not summary["quick"] and summary["findings"]
+    again = here(*found.command.split()[1:-1], str(tmp_path / "again"), "-q", "--workers", "1")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "study.json").read_bytes() == (tmp_path / "run" / "study.json").read_bytes()
+    before = (tmp_path / "run" / "report.html").read_bytes()
+    assert here("report", str(tmp_path / "run")).returncode == 0
+    assert (tmp_path / "run" / "report.html").read_bytes() == before
 
 
 def test_each_mistake_gets_one_line_exit_code_2_and_leaves_nothing(
@@ -700,8 +715,8 @@ def test_digits_shipped() -> None:
     base = Config("digits", "7", data="digits", quick=True, runs=1, generations=20, population=20,
                   parts=("landscape", "padding", "data", "transfer"), others=("digits-judge",))  # fmt: skip
     found = run.execute(planning.plan(base), workers=1).results
-    plain, *swapped = found.accuracies
-    assert plain.variant == "" and plain.accuracy > 0.9 and plain.images == 1000
+    plain = next(each for each in found.accuracies if not each.variant)
+    swapped = [each for each in found.accuracies if each.variant]
+    assert len(swapped) == 3 and plain.accuracy > 0.9 and plain.images == 1000
     assert all(each.changed for each in swapped) and len(found.maps[0].effects) == 28 * 28
     assert found.classifiers[0]["padding"] == "zeros" and found.lean is not None
-    assert isinstance(Store().counts(), dict)

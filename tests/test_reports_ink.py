@@ -476,7 +476,7 @@ def test_every_effect_of_the_verdict_is_in_the_files(study, report):
 def test_csv_and_json_have_the_same_rows(report):
     names = {path.stem for path in (report[1] / "tables").glob("*.json")}
     assert names >= {"arms", "runs", "causes", "effects", "rings", "maps", "accuracies", "dark", "transfer", "linkage",
-                     "schedule", "queries", "pairs", "occupancy", "generations", "lean"}  # fmt: skip
+                     "schedule", "queries", "pairs", "occupancy", "curves", "lean"}  # fmt: skip
     for name in names:
         with (report[1] / "tables" / f"{name}.csv").open() as file:
             rows = list(csv.DictReader(file))
@@ -519,6 +519,8 @@ def test_networks_by_paddings_with_accuracies_before_and_after(study):
     assert list(rows) == [NET, "mirror"]
     assert [(cell.mode, cell.own) for cell in rows[NET]] == [("zeros", True), ("reflect", False)]
     assert [(cell.mode, cell.own) for cell in rows["mirror"]] == [("zeros", False), ("reflect", True)]
+    names = [cell.row.arm.name for row in rows.values() for cell in row if cell.row]
+    assert names == [BASE, "padding/net/reflect", "padding/mirror/zeros", "padding/mirror/reflect"]
     own, swapped = rows[NET]
     assert own.row is not None and own.row.arm.name == BASE
     assert own.map is study.maps[0]
@@ -607,10 +609,12 @@ def test_queries_by_arm_add_up(study):
     found = ink_tables.issued(study)
     assert found[BASE]["issued"] == 4 * 40
     assert found["map of net"]["issued"] == 40
-    assert sum(counts["issued"] for counts in found.values()) == study.queries() + 40
     flat = [arm for arm in study.arms if arm.variant.endswith("flat")]
     assert len(flat) == 6
-    assert ink_tables.asked(study)[0] == study.queries() - len(flat) * 4 * 40
+    assert sum(counts["issued"] for counts in found.values()) == study.queries() + len(flat) * 4 * 40 + 40
+    # The page says what networks were asked.
+    assert f"They asked {study.queries():,} queries" in words_of(laid_out(study), "run")
+    assert study.queries() == (len(study.arms) - len(flat)) * 4 * 40
 
 
 def test_findings_are_named_by_number(tmp_path, monkeypatch):
@@ -652,6 +656,14 @@ def test_records_have_plain_values(study):
             assert all(value is None or isinstance(value, str | int | float | bool) for value in row.values())
 
 
+def test_curves_are_medians_over_runs_by_hand(study):
+    rows = {(row["arm"], row["measure"], row["generation"]): row for row in tables_of(study)["curves"].rows}
+    row = rows["schedule/center first", "fitness", 3]
+    assert (row["first_quartile"], row["median"], row["third_quartile"], row["runs"]) == (0.4, 0.4, 0.4, 4)
+    ends = sorted(run.steps[-1] for run in study.of(NULL))
+    assert rows[NULL, "steps_to_border", 1]["median"] == pytest.approx((ends[1] + ends[2]) / 2)
+
+
 def test_large_canvases_are_drawn(tmp_path):
     study = Study()
     study.arms = [Arm(BASE, "where", "", "", "", NET, "", {"crossover": "x", "mutation": "y", "lambda": 0.0}, {},
@@ -676,3 +688,11 @@ def test_a_bias_that_is_known_speaks_for_no_cause(study):
     assert ink_tables.control(missed, numbers) == ", not found"
     other = next(each for each in numbers.verdict.cause("operators").effects if each.arm != "null/clamped")
     assert ink_tables.control(other, numbers) == ""
+
+
+def test_what_no_other_network_was_shown_is_not_tested(study):
+    alone = dataclasses.replace(study, transfer=[each for each in study.transfer if not each.shown.startswith("to ")])
+    cause = ink_tables.analyse(alone).verdict.cause("the classifier itself")
+    assert cause.effects  # its own confidence in shifted drawings
+    assert ink_tables.status(cause) == "not tested"
+    assert ink_tables.status(ink_tables.analyse(study).verdict.cause("the classifier itself")) != "not tested"

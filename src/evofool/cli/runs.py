@@ -188,7 +188,8 @@ def export(
     """Write findings, curves or query counts for other programs.
 
     csv, jsonl and parquet hold a table; npz the images with labels, predictions and numbers; imagefolder one PNG for
-    each finding in a folder of the class that it carries. Both of the latter can be given to --data.
+    each finding in a folder of the class that it carries (a drawing carries none: of the class that is seen). Both of
+    the latter can be given to --data.
     """
     from ..reports.export import export as write
 

@@ -399,7 +399,7 @@ def schedule(results: Results, numbers: Numbers) -> Iterable[Block]:
         then, last = (
             [value for end in every if (value := getattr(end, name)) is not None] for name in ("lifted", "last")
         )
-        better = sum(end.lifted is not None and end.last is not None and end.lifted - end.last >= 0 for end in every)
+        better = sum(end.lifted is not None and end.last is not None and end.lifted - end.last > 1e-9 for end in every)
         rows.append((
             str(arm.tags["schedule"]), row.runs, float(np.median(then)) if then else None,
             float(np.median(last)) if last else None, better, row.reached, row.ink,

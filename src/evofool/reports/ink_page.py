@@ -276,8 +276,8 @@ def _group(results: Results, numbers: Numbers, arm: Arm, name: str, what: str) -
     middle = ink_tables.middle_ink(runs)
     hidden = f" Shown are {SHOWN} of {len(runs)}." if len(runs) > SHOWN else ""
     caption = (
-        f"{evidence.capital(row.what)}: {what}; the least ink first. {row.reached} of {row.runs} runs reached the "
-        f"goal, median {count(middle or 0, 'pixel')}; edge index {between(row.edge)}.{hidden}"
+        f"{evidence.capital(row.what)}: {what}; the least ink first. {row.reached} of {count(row.runs, 'run')} reached "
+        f"the goal, median {count(middle or 0, 'pixel')}; edge index {between(row.edge)}.{hidden}"
     )
     found = tuple(_tile(run, arm, numbers) for run in runs[:SHOWN])
     return tiles(name, (Group("", found),), arm, caption, f"{len(found)} drawings of a few pixels on a blank canvas.")
@@ -312,7 +312,7 @@ def _run(results: Results, numbers: Numbers) -> Iterable[Block]:
         yield Text("This command draws and measures all of it again; the same seeds give the same numbers:")
         yield Code(results.command)
     seeds = sorted({run.seed for run in results.runs})
-    issued, repeated = ink_tables.asked(results)
+    issued, repeated = results.queries(), results.queries(of="repeated")
     yield Text(
         f"{count(len(results.runs), 'run')} in {count(len(results.arms), 'arm')} with seeds "
         f"{f'{seeds[0]} to {seeds[-1]}' if seeds else 'none'}"

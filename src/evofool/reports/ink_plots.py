@@ -91,7 +91,8 @@ def effects(rows: Sequence[Dot], *, base: EdgeIndex | None = None, axis_title: s
             handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="the base"))
             if base.low is not None:
                 handles.append(Patch(facecolor=PALE, alpha=0.55, label="its interval"))
-        handles.append(_mark(BLUE, "o", "with its interval"))
+        if any(row.low is not None for row in rows):
+            handles.append(_mark(BLUE, "o", "with its interval"))
         if any(row.estimate is not None and row.low is None for row in rows):
             handles.append(_mark(BLUE, "o", "no interval", hollow=True))
         if any(row.counts for row in rows):

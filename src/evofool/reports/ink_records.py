@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..studies.draw.results import Drawn
 from ..studies.ink import landscape, measures
 from ..studies.ink.evidence import Effect
 from ..studies.ink.measures import Change, EdgeIndex, Mean
@@ -31,7 +32,7 @@ def records(results: Results, numbers: Numbers) -> list[Records]:
                            for text in lines]),
         Records("arms", [_arm(results, numbers, name) for name in numbers.rows]),
         Records("runs", list(_runs(results, numbers))),
-        Records("generations", results.generations()),
+        Records("curves", list(_curves(results))),
         Records("rings", list(_rings(results))),
         Records("occupancy", list(_occupancy(results))),
         Records("maps", list(_maps(results))),
@@ -142,6 +143,24 @@ def _runs(results: Results, numbers: Numbers) -> Iterable[dict[str, Any]]:
 def _places(places: Sequence[int], size: tuple[int, int]) -> str:
     """Row and column of each pixel: "3,31 7,0"."""
     return " ".join(f"{place // size[1]},{place % size[1]}" for place in places)
+
+
+def _curves(results: Results) -> Iterable[dict[str, Any]]:
+    """Median and quartiles over the runs of each arm by generation; what each run had stands in study.json."""
+    measured: dict[str, Callable[[Drawn], Sequence[float | None]]] = {
+        "confidence": lambda run: run.confidence,
+        "ink": lambda run: run.ink,
+        "fitness": lambda run: run.fitness,
+        "steps_to_border": lambda run: run.steps,
+    }
+    for arm in results.arms:
+        for measure, of in measured.items():
+            line = ink_tables.line(measure, results.of(arm.name), of)
+            if line is None:
+                continue
+            for at, generation in enumerate(line.generations):
+                yield {"arm": arm.name, "measure": measure, "generation": generation, "first_quartile": line.low[at],
+                       "median": line.median[at], "third_quartile": line.high[at], "runs": line.runs}  # fmt: skip
 
 
 def _rings(results: Results) -> Iterable[dict[str, Any]]:

@@ -110,7 +110,11 @@ def _tried(found: Map | None) -> str:
         return ""
     whole = found.size[0] * found.size[1]
     tried = len(found.places)
-    return "every pixel" if tried == whole else f"{tried:,} of {whole:,} pixels, others as the nearest"
+    return "every pixel" if tried == whole else f"{tried:,} of {whole:,} pixels"
+
+
+def _nearest(found: Map) -> str:
+    return "" if len(found.places) == found.size[0] * found.size[1] else ", the others shown as the nearest of these"
 
 
 def _way(arm: Arm) -> str:
@@ -239,8 +243,8 @@ def landscape(results: Results, numbers: Numbers) -> Iterable[Block]:
     )
     yield Figure(
         "single_pixels",
-        f"What each single pixel of ink does to the blank canvas ({_tried(found)}); the ink of the run with the least "
-        "ink is framed.",
+        f"What each single pixel of ink does to the blank canvas ({_tried(found)}{_nearest(found)}); the ink of the "
+        "run with the least ink is framed.",
         "A map of the canvas in red and blue.",
         functools.partial(
             ink_maps.maps,
@@ -276,7 +280,7 @@ def _beside(results: Results, base: Arm) -> tuple[Panel, ...]:
         return ()
     blank = np.zeros(base.size)
     marks = tuple((place // base.size[1], place % base.size[1]) for place in places)
-    return (Panel(f"ink of all {len(results.of(base.name))} runs", (), blank, places=marks, plain=True),)
+    return (Panel(f"ink of {count(len(results.of(base.name)), 'run')}", (), blank, places=marks, plain=True),)
 
 
 def _answers(results: Results, base: Arm, found: Map) -> Iterable[tuple[Any, ...]]:
@@ -286,8 +290,8 @@ def _answers(results: Results, base: Arm, found: Map) -> Iterable[tuple[Any, ...
         yield (
             "Does ink lie where single pixels do most?",
             f"an inked pixel does more than {told.percentile:.0%}{ends} of all pixels; p = {told.p:.2g}",
-            f"50% is chance; p: share of {told.shifts:,} circular shifts of the map that foretell as well; {told.n} "
-            "runs",
+            f"50% is chance; p: share of {told.shifts:,} circular shifts of the map that foretell as well; "
+            f"{count(told.n, 'run')}",
         )
     agreement = maps.ring_agreement(results, base.name, found)
     if agreement.estimate is not None:

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..studies.draw.results import Drawn
 from ..studies.ink import evidence, landscape, measures
 from ..studies.ink.arms import PADDINGS, PARTS
-from ..studies.ink.evidence import CAUSES, LANDSCAPE, OPERATORS, Cause, Effect
+from ..studies.ink.evidence import CAUSES, ITSELF, LANDSCAPE, OPERATORS, Cause, Effect
 from ..studies.ink.measures import Change, EdgeIndex
 from ..studies.ink.results import Accuracy, Arm, Map, Part, Results
 from ..studies.ink.verdict import Verdict, verdict
@@ -189,7 +189,8 @@ def status(cause: Cause) -> str:
     """What is said of a cause: accused, not accused, cannot be told, not tested."""
     if cause.accused is not None:
         return "accused" if cause.accused else "not accused"
-    return "cannot be told" if any(effect.estimate is not None for effect in cause.effects) else "not tested"
+    asked = [effect for effect in cause.effects if cause.name != ITSELF or effect.what.startswith("shown to ")]
+    return "cannot be told" if any(effect.estimate is not None for effect in asked) else "not tested"
 
 
 def absent(results: Results, *parts: Part) -> str:
@@ -426,14 +427,6 @@ def shown(results: Results) -> dict[str, list[float]]:
     return {"as drawn": list(drawn.values()), **found} if found and drawn else found
 
 
-def half_lost(results: Results) -> str | None:
-    """The first shift that takes the base's drawings below a half on the mean; None where none does."""
-    for name, values in shown(results).items():
-        if name.startswith("shift ") and np.mean(values) < evidence.AGREES:
-            return name
-    return None
-
-
 def issued(results: Results) -> dict[str, dict[str, int]]:
     """What was asked, by arm, and by what was asked besides."""
     arms = {}
@@ -445,13 +438,6 @@ def issued(results: Results) -> dict[str, dict[str, int]]:
         for name in ("issued", "answered", "failed", "lost", "repeated"):
             total[name] = total.get(name, 0) + int(counts.get(name, 0))
     return found
-
-
-def asked(results: Results) -> tuple[int, int]:
-    """What the runs asked networks, and what they took from caches; under a constant fitness no network is asked."""
-    arms = {arm.name for arm in results.arms if "flat" not in arm.variant.split(" + ")}
-    counts = [count for name, count in issued(results).items() if name in arms]
-    return sum(count["issued"] for count in counts), sum(count["repeated"] for count in counts)
 
 
 def chosen(results: Results) -> list[tuple[Drawn, str]]:

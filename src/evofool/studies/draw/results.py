@@ -75,7 +75,7 @@ class Drawn:
         shrunk: None where the goal was not reached, or nothing was to be shrunk.
         front: with two objectives, what cannot be bettered in both: pictures by ink.
         hypervolume: mean over 0 to 63 pixels of the best confidence that so many give, by these generations.
-        weight: lambda by these generations, where it varies.
+        weight: by these generations the lambda under which parents of the next one are chosen, where it varies.
         confirmed: how often the drawing was asked about again and reached the goal again.
         at_goal: the best drawing reaches the goal.
     """

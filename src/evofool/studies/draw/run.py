@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ... import rundir, runs
+from ... import regions, rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...executors.local import Tick, available_processors, map_shards, one_thread
 from ...files import write_bytes, write_png
@@ -33,7 +34,18 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
     options = {name: value for name, value in config.options.items() if name != "trust_code"}
     written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
     sources = {name: recorded(source) for name, source in config.sources.items()}
-    return runs.head(KIND, command, {**written, "sources": sources}, {}, {config.classifier: info}, plan.variant)
+    return runs.head(
+        KIND, command, {**written, "sources": sources}, _masks(plan), {config.classifier: info}, plan.variant
+    )
+
+
+def _masks(plan: Plan) -> dict[str, str]:
+    """What stands in the files that regions name, so that a resumed run keeps to them."""
+    named = [phase.region for phase in plan.drawing.phases if "mask:" in phase.region]
+    digest = hashlib.sha256()
+    for region in named:
+        digest.update(regions.mask(region, *plan.arm.size).numpy().tobytes())
+    return {"name": " and ".join(named), "fingerprint": digest.hexdigest()} if named else {}
 
 
 def reopen(

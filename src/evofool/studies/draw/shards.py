@@ -430,7 +430,6 @@ def _resumed(
     if len(events) <= progress.generation:
         raise DamagedRunError(f"{shard.directory}: events of {shard.name} are missing; restore the run from a copy")
     record.recall(events[: progress.generation + 1])
-    record.running = int(progress.running.sum())
     return progress
 
 
