@@ -123,6 +123,9 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
     if flat:
         sentences.append("Ink is worth the same wherever it lies: there is no slope that could move it.")
         return Cause(LANDSCAPE, False, effects, sentences)
+    if not index.direction and not _sharp(index):
+        blunt = "No preference is seen, but so few runs would miss one of twice the distance or half of it: run more."
+        return Cause(LANDSCAPE, None, effects, [*sentences, blunt])
     if not index.direction:
         return Cause(LANDSCAPE, False, effects, [*sentences, "No preference for the edges or the middle is seen."])
     assert base is not None
@@ -157,6 +160,11 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
             f"The best {maps.SHARE:.0%} of single pixels lie at {slope:.2f} of the mean distance to the border."
         )
     return Cause(LANDSCAPE, True, effects, sentences)
+
+
+def _sharp(index: EdgeIndex) -> bool:
+    """Whether the interval would show an index of a half or of two."""
+    return index.low is not None and index.high is not None and index.low > 0.5 and index.high < 2.0
 
 
 def weights(case: Case) -> Cause:
