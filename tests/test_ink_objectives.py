@@ -94,7 +94,7 @@ def test_several_classes_by_hand():
         [math.log(2), -math.log(0.375)]
     )
     assert fitness("margin", members, "probabilities")[0].tolist() == pytest.approx([-math.log(2), math.log(4 / 3)])
-    assert fitness("boundary", members, "probabilities")[0].tolist() == [0.125, 0.0625]
+    assert fitness("boundary", members, "probabilities")[0].tolist() == pytest.approx([1 / 6, 1 / 14])
     assert objectives.margins(members.scores, members.labels, info("probabilities"))[0].tolist() == [0.25, -0.125]
     logits = drawn([[[3.0, 1.0, -2.0], [3.0, 1.0, -2.0], [3.0, 1.0, -2.0]]], [[0, 1, 2]], [[0, 0, 0]])
     assert fitness("margin", logits)[0].tolist() == [-2.0, 2.0, 5.0]

@@ -20,8 +20,11 @@ def confident(evaluated: Evaluated, info: ClassifierInfo, *, probability: float 
 
 
 def near_boundary(evaluated: Evaluated, info: ClassifierInfo, *, within: float = 0.01) -> Bool[Tensor, "B n"]:
-    """The label that the member carries ties with the best other class.
+    """The label that the member carries ties with the best other class, and no third one has more.
 
-    Their probabilities differ by 2 `within` at most; of two classes that is |p - 0.5| <= within.
+    See `objectives.boundary`; of two classes that is |p - 0.5| <= within.
     """
-    return objectives.boundary(evaluated, info) <= within
+    own = objectives.true_class_probability(evaluated, info)
+    several = objectives.probabilities(evaluated.scores, info)
+    first_two = own >= several.topk(min(2, several.shape[-1]), dim=-1).values[..., -1]
+    return (objectives.boundary(evaluated, info) <= within) & first_two

@@ -117,9 +117,14 @@ def margin(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -
 def boundary(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:
     """How far the carried label is from a tie with the best other class, plus `weight` for each gene not zero.
 
-    Half of the difference of their probabilities; of two classes that is |p - 0.5|.
+    |q - 0.5|, where q = p / (p + p of the best other class): of two classes that is |p - 0.5|, and of many it does not
+    call it a tie that all of them are unlikely. It is that of the difference of two logits.
     """
-    return margins(evaluated.scores, evaluated.labels, info).abs() / 2 + weight * ink(evaluated.genomes)
+    own = log_probability(evaluated.scores, evaluated.labels, info)
+    each = probabilities(evaluated.scores, info).scatter(-1, evaluated.labels[..., None], -torch.inf)
+    other = log_probability(evaluated.scores, each.nan_to_num(nan=0.0).argmax(-1), info)
+    distance = ((own - other).sigmoid() - 0.5).abs()
+    return torch.where(evaluated.scores.isnan().any(-1), torch.nan, distance) + weight * ink(evaluated.genomes)
 
 
 def ink_and_cross_entropy(evaluated: Evaluated, info: ClassifierInfo) -> Float[Tensor, "B n 2"]:

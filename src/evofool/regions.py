@@ -116,6 +116,14 @@ def _from_file(path: Path, height: int, width: int) -> Bool[Tensor, "H W"]:
     return torch.from_numpy(levels > np.iinfo(levels.dtype).max // 2)
 
 
+def absolute(text: str) -> str:
+    """The same region with the whole path of its mask, so that it means the same wherever it is read."""
+    form, mark, rest = text.partition("mask:")
+    if not mark or form not in ("", "not:"):
+        return text
+    return f"{form}{mark}{Path(rest).absolute()}"
+
+
 def phases(texts: list[str] | tuple[str, ...], generations: int) -> tuple[Phase, ...]:
     """What holds from generation 0 to the last one, in order.
 

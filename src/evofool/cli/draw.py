@@ -87,7 +87,7 @@ def draw(
             "--lambda",
             metavar="L",
             help="What a pixel of ink costs: a number, adapt, or by generation: 0@0,0.01@100 (adapt; 0.001 with the "
-            "question).",
+            "question, at the boundary and of a margin).",
             show_default=False,
         ),
     ] = None,
@@ -138,8 +138,13 @@ def draw(
         typer.Option("--stop/--no-stop", help="End a run when it has reached its goal.", show_default=False),
     ] = None,
     shrink: Annotated[
-        bool, typer.Option("--shrink/--no-shrink", help="Then take away what ink the goal does not need.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--shrink/--no-shrink",
+            help="Then take away what ink the goal does not need (the preset's: economical does).",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         int | None, typer.Option(metavar="N", help="Most queries of one run.", show_default=False)
     ] = None,
@@ -279,7 +284,8 @@ def _announcement(plan: Plan) -> str:
     price = f", for {source.cost * plan.queries:,.2f}" if source and source.metered and source.cost else ""
     return (
         f"{config.runs} run{'s' * (config.runs != 1)} on {config.classifier}, {height} x {width} pixels, to {goal}: at "
-        f"most {plan.queries:,} queries{price}{'' if plan.shards[0].budget else ', and what shrinking takes'}"
+        f"most {plan.queries:,} queries{price}, one of the blank canvas"
+        f"{', and what shrinking takes' if plan.shards[0].shrink and not plan.shards[0].budget else ''}"
     )
 
 
@@ -288,30 +294,31 @@ def _command(config: Config) -> str:
     words = ["evofool", "draw", "--classifier", config.given or config.classifier, "--target", config.target]
     words += ["--runs", str(config.runs), "--preset", config.preset]
     words += {"boundary": ["--at-boundary"], "front": ["--front"]}.get(
-        config.goal, ["--confidence", f"{config.confidence:g}"]
+        config.goal, ["--confidence", repr(config.confidence)]
     )
+    metered = any(source.metered for source in config.sources.values())
     values = {
         "--crossover": config.crossover or None,
         "--mutation": config.mutation or None,
         "--lambda": config.weight or None,
         "--measure": config.measure if config.measure != "cross-entropy" else None,
         "--size": "x".join(map(str, config.size)) if config.size else None,
-        "--canvas": ",".join(f"{level:g}" for level in config.canvas) if config.canvas else None,
-        "--ink": ",".join(f"{level:g}" for level in config.ink) if config.ink else None,
+        "--canvas": ",".join(map(repr, config.canvas)) if config.canvas else None,
+        "--ink": ",".join(map(repr, config.ink)) if config.ink else None,
         "--generations": config.generations,
         "--population": config.population,
         "--p-crossover": config.p_crossover,
         "--p-mutation": config.p_mutation,
         "--budget": config.budget,
         "--total-budget": config.total_budget,
-        "--confirm": config.confirm or None,
+        "--confirm": config.confirm if config.confirm or metered else None,
         "--data": config.data,
         "--data-dir": config.data_dir,
     }
     words += [word for name, value in values.items() if value is not None for word in (name, str(value))]
     words += [word for region in config.region for word in ("--region", region)]
     words += [] if config.stop is None else ["--stop" if config.stop else "--no-stop"]
-    words += [] if config.shrink else ["--no-shrink"]
+    words += [] if config.shrink is None else ["--shrink" if config.shrink else "--no-shrink"]
     words += [] if config.cache else ["--no-cache"]
     for name, value in config.options.items():
         words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]

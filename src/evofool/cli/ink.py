@@ -211,7 +211,8 @@ def _announcement(plan: Plan) -> str:
     height, width = plan.question.first.size
     words = (
         f"{len(plan.planned)} arms on {', '.join(network.label for network in plan.networks)}, {height} x {width} "
-        f"pixels: at most {plan.queries:,} queries, many of them repeats that are not sent"
+        f"pixels: at most {plan.queries:,} queries, many of them repeats that are not sent, and {plan.besides:,} of "
+        f"test images and of drawings shown otherwise"
     )
     left_out = "".join(f"; without {part}: {why}" for part, why in plan.skipped)
     return f"{words}{left_out}"
@@ -229,13 +230,13 @@ def _command(config: Config) -> str:
         "--runs": config.runs,
         "--fewer": config.fewer,
         "--parts": ",".join(config.parts) or None,
-        "--confidence": f"{config.confidence:g}" if config.confidence != 0.96 else None,
+        "--confidence": repr(config.confidence) if config.confidence != 0.96 else None,
         "--generations": config.generations,
         "--population": config.population if config.population != 100 else None,
         "--confined": config.confined,
         "--free": config.free,
-        "--canvas": ",".join(f"{level:g}" for level in config.canvas) if config.canvas else None,
-        "--ink": ",".join(f"{level:g}" for level in config.ink) if config.ink else None,
+        "--canvas": ",".join(map(repr, config.canvas)) if config.canvas else None,
+        "--ink": ",".join(map(repr, config.ink)) if config.ink else None,
         "--pixels": config.pixels,
         "--budget": config.budget,
     }

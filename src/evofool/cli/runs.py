@@ -39,6 +39,20 @@ def _study(kind: str) -> tuple[Any, Any]:
     return importlib.import_module(f"evofool.studies.{kind}.run"), importlib.import_module(f"evofool.cli.{kind}")
 
 
+def _kind_of(numbers: Path) -> str:
+    """The kind of study whose numbers were copied out of their run."""
+    from .. import studies
+    from ..files import read_json
+
+    written = read_json(numbers, limit=1_000_000_000)
+    form = str(written.get("format")) if isinstance(written, dict) else ""
+    for module in pkgutil.iter_modules(studies.__path__):
+        known = importlib.import_module(f"evofool.studies.{module.name}.results").FORMAT
+        if form.partition("/")[0] == known.partition("/")[0]:
+            return module.name
+    raise DamagedRunError(f"{numbers}: is not a file of numbers that evofool wrote; restore it from a copy")
+
+
 def resume(
     run: Run,
     workers: Workers = None,
@@ -214,8 +228,7 @@ def report(
             if unfinished
             else f"{run}: no study.json there; expected the directory that `evofool study` or `evofool draw` wrote"
         )
-    # A study.json that was copied out of its run has no head; there was one kind of study when such were written.
-    kind = rundir.read_run(run)["kind"] if (run / "run.json").is_file() else "operators"
+    kind = rundir.read_run(run)["kind"] if (run / "run.json").is_file() else _kind_of(run / "study.json")
     _, verb = _study(kind)
     with progress("writing the report", None, quiet=quiet):
         path = verb.rewrite(run)

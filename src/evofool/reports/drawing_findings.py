@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ..studies.draw.results import Results
+from ..studies.draw.results import Picture, Results
 from .drawing_tables import Numbers, Row, blank_holds, class_name, everywhere, goal, median
 from .findings import Finding
 from .numbers import number
@@ -24,7 +24,7 @@ def findings(results: Results, numbers: Numbers) -> list[Finding]:
         *((text, "drawings") for text in _verdict(results, numbers)),
         *((text, "drawings") for text in _blank(results)),
         *((text, "drawings") for text in _least(results, numbers)),
-        *((text, "front") for text in _front(numbers)),
+        *((text, "front") for text in _front(results, numbers)),
         *((text, "runs") for text in _queries(numbers)),
         *((text, "places") for text in _places(numbers)),
         *((text, "runs") for text in interrupted(results, numbers)),
@@ -174,13 +174,33 @@ def _least(results: Results, numbers: Numbers) -> Iterable[str]:
     yield f"{text}."
 
 
-def _front(numbers: Numbers) -> Iterable[str]:
+def _front(results: Results, numbers: Numbers) -> Iterable[str]:
     pictures = [picture for _, picture in numbers.front]
     if not pictures:
         return
-    shown = pictures if len(pictures) <= 5 else [*pictures[:4], pictures[-1]]
-    steps = [f"{count(picture.ink, 'pixel')} {percent(picture.confidence)}" for picture in shown]
-    yield f"More ink, more {name_of(numbers.target)}: the best of all runs is {', '.join(steps)}."
+    least = next((at for at, picture in enumerate(pictures) if _convinces(results, picture)), None)
+    text = f"More ink, more {name_of(numbers.target)}: "
+    if least is not None:
+        some = count(pictures[least].ink, "pixel")
+        text += f"on the fronts of all runs {some} reach{'es' if pictures[least].ink == 1 else ''} the goal "
+        text += f"({percent(pictures[least].confidence)}), none with less; "
+    # The ends, where the goal is reached, and what comes before; what is left out leaves dots.
+    last = len(pictures) - 1
+    kept = {0, 1, 2, last, *([max(0, least - 1), least] if least is not None else [])}
+    if last < 6:
+        kept = set(range(last + 1))
+    steps = []
+    for at, picture in enumerate(pictures):
+        if at in kept:
+            steps += ["..."] if at and at - 1 not in kept else []
+            steps.append(f"{count(picture.ink, 'pixel')} {percent(picture.confidence)}")
+    yield f"{text}the best of all runs is {', '.join(steps)}."
+
+
+def _convinces(results: Results, picture: Picture) -> bool:
+    """Whether a drawing of a front is at the goal: its class is the first, and as sure as was asked for."""
+    needed = results.config.get("confidence")
+    return needed is not None and picture.prediction == results.target and picture.confidence >= float(needed)
 
 
 def _queries(numbers: Numbers) -> Iterable[str]:
@@ -212,8 +232,8 @@ def _places(numbers: Numbers) -> Iterable[str]:
     if found is None or found.steps is None:
         return
     whose = "" if found.holds else " of the best attempts"
-    text = f"The ink{whose} lies {number(found.steps.estimate, 1)} pixels from the border on average"
-    if found.inked > 1:
+    text = f"The ink{whose} lies {number(found.steps.estimate or 0.0, 1)} pixels from the border on average"
+    if found.steps.low is not None and found.steps.high is not None:
         low, high = number(found.steps.low, 1), number(found.steps.high, 1)
         text += f" (95% interval over {found.inked} runs: {low} to {high})"
     text += f", the pixels of the canvas {number(found.canvas, 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -10,12 +11,13 @@ import numpy as np
 
 from ..regions import EVERYWHERE, steps_to_border
 from ..studies.draw.results import Arm, Drawn, Picture, Results
-from .statistics import Interval, Spread, spread
+from ..studies.ink.measures import Mean, mean_of
+from .statistics import Spread, spread
 
 SQUARES = 64  # a map has no more squares than this a side
 BANDS = 32  # nor a profile more bars
 POINTS = 300  # nor a curve more points
-RESAMPLES = 2000
+FEWEST = 3  # runs: fewer have no interval
 
 
 class Row(NamedTuple):
@@ -62,7 +64,7 @@ class Ring(NamedTuple):
         pixels: how many.
         area: their share of the canvas.
         ink: mean over runs of the share of a run's ink that lies there.
-        low, high: its 95% bootstrap interval over runs; None with fewer than two.
+        low, high: its 95% interval over runs; None with fewer than three.
     """
 
     first: int
@@ -84,8 +86,8 @@ class Places(NamedTuple):
         square: side of the squares of the map in pixels.
         map: [rows, columns] of squares; mean over runs of the pixels of ink in each.
         rings: from the border to the middle.
-        steps: mean over runs of the mean distance of their ink to the border, with its 95% bootstrap interval over
-            runs; None where no drawing has ink.
+        steps: mean over runs of the mean distance of their ink to the border, with its 95% interval over runs; None
+            where no drawing has ink.
         canvas: mean distance of all pixels of the canvas to the border.
     """
 
@@ -95,7 +97,7 @@ class Places(NamedTuple):
     square: int
     map: np.ndarray
     rings: tuple[Ring, ...]
-    steps: Interval | None
+    steps: Mean | None
     canvas: float
 
 
@@ -270,16 +272,16 @@ def places(runs: Sequence[Drawn], size: tuple[int, int], *, holds: bool = True) 
             shares.append(np.bincount(mine // band, minlength=count) / at.size)
             distances.append([float(mine.mean())])
     pixels = np.bincount(steps.ravel() // band, minlength=count)
-    found = over_runs(np.array(shares)) if shares else [Interval(0.0, 0.0, 0.0, 0)] * count
+    found = over_runs(np.array(shares)) if shares else [Mean(0.0, None, None, 0)] * count
     rings = [
         Ring(
             first=ring * band,
             last=min(ring * band + band - 1, int(steps.max())),
             pixels=int(pixels[ring]),
             area=float(pixels[ring] / steps.size),
-            ink=share.estimate,
-            low=share.low if share.n > 1 else None,
-            high=share.high if share.n > 1 else None,
+            ink=share.estimate or 0.0,
+            low=None if share.low is None else max(0.0, share.low),
+            high=None if share.high is None else min(1.0, share.high),
         )
         for ring, share in enumerate(found)
     ]
@@ -295,22 +297,18 @@ def places(runs: Sequence[Drawn], size: tuple[int, int], *, holds: bool = True) 
     )
 
 
-def over_runs(values: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> list[Interval]:
-    """Mean over runs with its percentile bootstrap interval; runs are drawn, never pixels, which depend on each other.
+def over_runs(values: np.ndarray, *, confidence: float = 0.95) -> list[Mean]:
+    """Mean over runs with its t interval; runs are what varies, never pixels, which depend on each other.
 
     Args:
         values: [runs k].
         confidence: of the intervals.
-        seed: of the draws.
 
     Returns:
-        k intervals; with one run they are that value alone.
+        k means; with fewer than three runs they have no interval.
     """
-    means = values.mean(axis=0)
-    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    drawn = np.stack([values[rows].mean(axis=0) for rows in chosen])
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return [Interval(float(means[k]), float(low[k]), float(high[k]), len(values)) for k in range(values.shape[1])]
+    found = [mean_of(column, "drawings", level=confidence) for column in values.T]
+    return found if len(values) >= FEWEST else [dataclasses.replace(each, low=None, high=None) for each in found]
 
 
 def everywhere(arm: Arm) -> bool:

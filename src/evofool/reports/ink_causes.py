@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..studies.ink import evidence, schedules
 from ..studies.ink.evidence import ITSELF
 from ..studies.ink.results import Arm, Results
 from . import ink_maps, ink_plots, ink_tables
@@ -118,8 +119,8 @@ def _swaps(rows: dict[str, list[Cell]]) -> Sheet:
                     ink_tables.finite(cell.after.accuracy) if cell.after else None,
                     ink_tables.finite(cell.after.balanced) if cell.after else None,
                     ink_tables.finite(lost),
-                    len(cell.after.changed) if cell.after and not cell.own else None,
-                    len(cell.after.skipped) if cell.after and not cell.own else None,
+                    len(cell.layers.changed) if cell.layers else None,
+                    len(cell.layers.skipped) if cell.layers else None,
                 )
             )
     return Sheet(
@@ -284,8 +285,8 @@ def _against_base(results: Results, numbers: Numbers, arms: Sequence[Arm], capti
 def _accuracy(results: Results, arm: Arm) -> float | None:
     if not arm.variant:
         return None
-    same = [each for each in results.accuracies if (each.classifier, each.variant) == (arm.classifier, arm.variant)]
-    return ink_tables.finite(same[0].accuracy) if same else None
+    found = evidence.accuracy_of(results, arm.classifier, arm.variant)
+    return ink_tables.finite(found.accuracy) if found else None
 
 
 # 7, 8, 9 --------------------------------------------------------------------------------------------------------------
@@ -365,8 +366,8 @@ def _interval(effect: Any) -> str | None:
 
 def schedule(results: Results, numbers: Numbers) -> Iterable[Block]:
     """The centre-only schedule of the question, beside two controls."""
-    found, lifted = numbers.verdict.schedule, ink_tables.switch(results)
-    if found is None or lifted is None:
+    found, ends = numbers.verdict.schedule, schedules.ends(results)
+    if found is None:
         yield Text(ink_tables.absent(results, "schedule"))
         return
     yield Text(
@@ -390,24 +391,29 @@ def schedule(results: Results, numbers: Numbers) -> Iterable[Block]:
             "Best fitness of runs that are confined first and then free, always free, and always confined: median and "
             "quartiles by generation, and each run when the limit was lifted and at the end.",
             "Lines falling over the generations, and pairs of points joined by lines.",
-            functools.partial(ink_plots.schedule, lines, ink_tables.ends(results), lifted),
+            functools.partial(ink_plots.schedule, lines, ends, found.confined),
         )
     rows = []
     for arm in arms:
         row = numbers.rows[arm.name]
-        every = [end for end in ink_tables.ends(results) if end.arm == arm.name]
+        every = [end for end in ends if end.arm == arm.name]
         then, last = (
             [value for end in every if (value := getattr(end, name)) is not None] for name in ("lifted", "last")
         )
-        better = sum(end.lifted is not None and end.last is not None and end.lifted - end.last > 1e-9 for end in every)
+        better = sum(end.better for end in every)
         rows.append((
-            str(arm.tags["schedule"]), row.runs, float(np.median(then)) if then else None,
+            str(arm.tags["schedule"]), row.runs, schedules.measured_at(every), float(np.median(then)) if then else None,
             float(np.median(last)) if last else None, better, row.reached, row.ink,
         ))  # fmt: skip
-    columns = (Column("schedule", kind="name"), Column("runs", 0), Column(f"fitness in generation {lifted:,}", 4),
+    columns = (Column("schedule", kind="name"), Column("runs", 0), Column("measured in generation"), Column("fitness then", 4),
                Column("fitness at the end", 4), Column("runs that became better", 0), Column("at the goal", 0),
                Column("ink at the end", 1))  # fmt: skip
-    yield Sheet("Medians over runs; lower fitness is better.", columns, tuple(rows))
+    yield Sheet(
+        f"Medians over runs; lower fitness is better. The limit was lifted after generation {found.confined:,}; “then” "
+        "is the last generation that was measured until that one.",
+        columns,
+        tuple(rows),
+    )
     panels = [
         Panel(str(arm.tags["schedule"]), (count(len(results.of(arm.name)), "run"),), values)
         for arm in arms

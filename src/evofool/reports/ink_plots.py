@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from ..studies.ink.measures import EdgeIndex, RingRow
 from ..studies.ink.results import DarkRing, Linkage
-from .ink_tables import Dot, Ends, Line
+from ..studies.ink.schedules import Ends
+from .ink_tables import Dot, Line
 from .plots import (
     BLACK,
     BLUE,
@@ -377,7 +378,7 @@ def schedule(lines: Sequence[tuple[str, Line]], runs: Sequence[Ends], lifted: in
         right.set_xticks([x for n in range(len(names)) for x in (3 * n, 3 * n + 1)], ["then", "end"] * len(names))
         right.set_xlim(-0.6, 3 * len(names) - 1.4)
         right.grid(axis="x", visible=False)
-        right.set_title(f"each run: in generation {lifted:,}, and at the end", loc="left")
+        right.set_title("each run: before the limit is lifted, and at the end", loc="left")
         _from_zero(left, right)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return _drawn(figure)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..studies.draw.results import Drawn
-from ..studies.ink import landscape, measures
+from ..studies.ink import landscape, measures, schedules
 from ..studies.ink.evidence import Effect
 from ..studies.ink.measures import Change, EdgeIndex, Mean
 from ..studies.ink.results import Map, Results
@@ -41,7 +41,8 @@ def records(results: Results, numbers: Numbers) -> list[Records]:
         Records("pairs", list(_pairs(results))),
         Records("accuracies", [
             {"network": ink_tables.label_of(results, each.classifier), "variant": each.variant,
-             "accuracy": finite(each.accuracy), "balanced": finite(each.balanced), "images": each.images,
+             "accuracy": finite(each.accuracy) if each.images else None,
+             "balanced": finite(each.balanced) if each.images else None, "images": each.images,
              "changed": "; ".join(each.changed), "skipped": "; ".join(each.skipped)}
             for each in results.accuracies
         ]),
@@ -64,9 +65,9 @@ def records(results: Results, numbers: Numbers) -> list[Records]:
             for each in results.linkage
         ]),
         Records("schedule", [
-            {"arm": end.arm, "schedule": end.schedule, "seed": end.seed, "fitness_when_lifted": end.lifted,
-             "fitness_at_the_end": end.last}
-            for end in ink_tables.ends(results)
+            {"arm": end.arm, "schedule": end.schedule, "seed": end.seed, "measured_in": end.at,
+             "fitness_when_lifted": end.lifted, "fitness_at_the_end": end.last}
+            for end in schedules.ends(results)
         ]),
         Records("schedule_answers", list(_schedule(numbers))),
         Records("skipped", [{"part": part, "why": why} for part, why in results.skipped]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from .ink_words import between
 PATH_ONLY = "PATH ONLY: one run shows that the path works, nothing else."
 POINTS = 300  # a curve has no more
 EXTREME = 0.995  # of a map's pixels lie within its colour scale
+BOX = re.compile(r"box:\d{1,6}(,\d{1,6}){3}", re.ASCII)
 
 
 class Row(NamedTuple):
@@ -101,7 +103,8 @@ class Cell(NamedTuple):
         mode: the padding; "" = nobody knows.
         own: it was trained with it.
         row: what was drawn; None where nothing was.
-        before, after: of the network as it was trained, and with this padding.
+        before, after: of the network as it was trained, and with this padding; None where it is not known.
+        layers: that were changed and skipped; known without test images, too.
         map: what single pixels do.
     """
 
@@ -111,17 +114,8 @@ class Cell(NamedTuple):
     row: Row | None
     before: Accuracy | None
     after: Accuracy | None
+    layers: Accuracy | None
     map: Map | None
-
-
-class Ends(NamedTuple):
-    """Best fitness of a run when the limit was lifted, and at its end."""
-
-    arm: str
-    schedule: str
-    seed: int
-    lifted: float | None
-    last: float | None
 
 
 def analyse(results: Results, findings: dict[tuple[str, int], int] | None = None) -> Numbers:
@@ -271,6 +265,7 @@ def cells(results: Results, numbers: Numbers) -> dict[str, list[Cell]]:
                     numbers.rows[arm.name] if arm else None,
                     before,
                     evidence.accuracy_of(results, name, variant) if known else None,
+                    evidence.layers_of(results, name, variant) if known and mode != own else None,
                     map_on(results, name, variant, base) if known else None,
                 )
             )
@@ -295,14 +290,15 @@ def _same(one: Sequence[float], other: Sequence[float]) -> bool:
 def excess(results: Results, names: Sequence[str], region: str = "") -> np.ndarray | None:
     """Share of runs with ink at each pixel less that of ink spread evenly, [H W], mean over arms.
 
-    None without ink. Outside of a region, if one is given, it is NaN.
+    None without ink. Outside of a region, if a box is given, it is NaN; other regions could name files, and the name
+    may be a stranger's.
     """
     shares = [share for name in names if (share := measures.occupancy(results, name)) is not None]
     if not shares or not any(share.any() for share in shares):
         return None
     mean: np.ndarray = np.mean(shares, axis=0)
     inside = np.ones(mean.shape, bool)
-    if region:
+    if BOX.fullmatch(region):
         with contextlib.suppress(UserError):
             inside = regions.mask(region, mean.shape[0], mean.shape[1]).numpy()
     return np.where(inside, mean - mean[inside].mean(), np.nan)
@@ -394,27 +390,6 @@ def line(name: str, runs: Sequence[Drawn], of: Callable[[Drawn], Sequence[float 
 
 
 # Other parts --------------------------------------------------------------------------------------------------------
-
-
-def switch(results: Results) -> int | None:
-    """The generation at which the limit of the schedule is lifted; None where there is none."""
-    for arm in tagged(results, "schedule", "schedule"):
-        phases = arm.settings.get("phases") or []
-        if len(phases) > 1:
-            return int(phases[0]["last"])
-    return None
-
-
-def ends(results: Results) -> list[Ends]:
-    """Best fitness of each run of the schedule and its controls, before and after the limit was lifted."""
-    lifted = switch(results)
-    found = []
-    for arm in tagged(results, "schedule", "schedule") if lifted is not None else ():
-        for run in results.of(arm.name):
-            then = [f for at, f in zip(run.generations, run.fitness, strict=True) if at <= (lifted or 0)]
-            last = run.fitness[-1] if run.fitness else None
-            found.append(Ends(arm.name, str(arm.tags["schedule"]), run.seed, then[-1] if then else None, last))
-    return found
 
 
 def shown(results: Results) -> dict[str, list[float]]:

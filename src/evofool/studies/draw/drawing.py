@@ -31,6 +31,7 @@ CROSSOVERS: dict[str, Op] = {
     "single-point": op("crossover.single_point"),
 }
 RATE = 0.015  # the question's mutation
+MANY = 1_000_000  # members or generations: more is a slip of the keyboard
 # (the operator, how often a child is mutated)
 MUTATIONS: dict[str, tuple[Op, float]] = {
     "per-gene": (op("mutation.add_ink", rate=RATE), 1.0),
@@ -131,8 +132,10 @@ def settings(
         raise SpecError(f"within = {within:g}: expected above 0 and below 0.5, such as 0.01")
     population = 100 if population is None else population
     generations = 400 if generations is None else generations
-    if population < 2 or generations < 0:
-        raise SpecError(f"population = {population}, generations = {generations}: expected at least 2 and at least 0")
+    if not 2 <= population <= MANY:
+        raise SpecError(f"population = {population}: expected from 2 to {MANY:,}")
+    if not 0 <= generations <= MANY:
+        raise SpecError(f"generations = {generations}: expected from 0 to {MANY:,}")
     ga = GeneticAlgorithm(
         selection=op("selection.tournament", size=2),  # the question does not say; ours
         crossover=crossing,

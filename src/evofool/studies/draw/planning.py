@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ... import regions
 from ...classifiers.support.settings import Settings
 from ...classifiers.support.sources import sourced
 from ...contracts import Classifier, ClassifierInfo, Dataset
@@ -18,6 +19,8 @@ from .drawing import Drawing, Goal, Measure
 from .results import Arm
 from .shards import Shard
 
+LARGEST = 4096 * 4096  # pixels of a canvas
+HELD = 2_000_000_000  # pixels of the members of one run: each takes several bytes
 MEMORY = 20_000_000  # pixels of all members that one process holds side by side
 
 
@@ -40,7 +43,7 @@ class Config:
             classifier itself resizes, else by antialiased bilinear resizing.
         canvas, ink: gray levels, one or one for each channel; None = the background of the classifier's data, and what
             is furthest from it.
-        shrink: take away ink after success.
+        shrink: take away ink after success; None = as the preset has it: the question only ever adds.
         pairs: pairs of pixels, too.
         budget: the most queries of one run.
         total_budget: the most queries of all runs, who get equal shares.
@@ -74,7 +77,7 @@ class Config:
     size: tuple[int, int] | None = None
     canvas: tuple[float, ...] | None = None
     ink: tuple[float, ...] | None = None
-    shrink: bool = True
+    shrink: bool | None = None
     pairs: bool = True
     budget: int | None = None
     total_budget: int | None = None
@@ -102,8 +105,8 @@ class Plan:
 
     @property
     def queries(self) -> int:
-        """The most that the runs will ask on their way."""
-        return sum(shard.queries for shard in self.shards)
+        """The most that the runs will ask on their way, and one query of the blank canvas."""
+        return 1 + sum(shard.queries for shard in self.shards)
 
 
 def target_of(target: str, info: ClassifierInfo) -> int:
@@ -121,7 +124,7 @@ def target_of(target: str, info: ClassifierInfo) -> int:
     if unnamed:
         raise SpecError(
             f"target '{target}': {info.name} gives its {len(names)} classes no names; expected a number from 0 to "
-            f"{len(names) - 1}, or name them with --with class_names=FIRST,SECOND,..."
+            f"{len(names) - 1} (where it has no card, --with class_names=FIRST,SECOND,... names them)"
         )
     raise SpecError(
         f"target '{target}': {info.name} has no such class{nearest(target, names)}; it tells apart "
@@ -180,17 +183,26 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
         raise SpecError(f"runs = {config.runs}: expected at least 1")
     if config.confirm is not None and config.confirm < 0:
         raise SpecError(f"confirm = {config.confirm}: expected 0 or more")
-    config = _sourced(config, progress)
+    config = _sourced(replace(config, region=tuple(regions.absolute(text) for text in config.region)), progress)
     own = classifier_of(config.classifier, config.sources).info
     target = target_of(config.target, own)
     size = config.size or (own.image_shape[1], own.image_shape[2])
-    if size[0] * size[1] < 2:
-        raise SpecError(f"size = {size[0]} x {size[1]}: expected at least two pixels to draw on")
+    if not 2 <= size[0] * size[1] <= LARGEST:
+        raise SpecError(f"size = {size[0]} x {size[1]}: expected from 2 to {LARGEST:,} pixels to draw on")
     variant = _resized(classifier_of(config.classifier, config.sources), size)
     info = variant.apply(classifier_of(config.classifier, config.sources)).info
     made = way_to_draw(config, info)
-    for phase in made.phases:
-        made.encoding(phase, size).repair(made.encoding(phase, size).sample(None, 1, _any()), None)
+    if made.population * size[0] * size[1] > HELD:
+        raise SpecError(
+            f"{made.population:,} members of {size[0]} x {size[1]} pixels do not fit into memory: expected at most "
+            f"{HELD:,} pixels in all; give a smaller --population or --size"
+        )
+    if config.goal == "boundary" and info.kind == "label":
+        raise SpecError(
+            f"{info.name} answers with labels only: how near its boundary an image is cannot be seen from one answer"
+        )
+    for phase in regions.phases(config.region, drawing.MANY):  # those, too, that the run ends before
+        regions.mask(phase.region, *size)
     confirm = int(own.metered) if config.confirm is None else config.confirm
     config = replace(config, confirm=confirm)
     budget = _budget(config)
@@ -204,7 +216,7 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
             variant=variant,
             budget=budget,
             cache=config.cache,
-            shrink=config.shrink,
+            shrink=config.preset != "question" if config.shrink is None else config.shrink,
             pairs=config.pairs,
             confirm=confirm,
             sources=config.sources,
@@ -227,12 +239,6 @@ def _resized(classifier: Classifier, size: tuple[int, int]) -> Variant:
     except ClassifierError:
         return Variant(size=size, resize="antialias")
     return itself
-
-
-def _any() -> Any:
-    from ...rng import Stream
-
-    return Stream([0], [0])
 
 
 def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -> Config:

@@ -163,6 +163,7 @@ class Judge:
 
     def __init__(self, shard: Shard, classifier: Classifier):
         self.drawing, self.target, self.info = shard.drawing, shard.target, classifier.info
+        self.flat = shard.variant.flat
 
     def reaches(self, scores: Float[Tensor, "B n K"], genomes: Any) -> Bool[Tensor, "B n"]:
         """Who reaches the goal."""
@@ -196,7 +197,9 @@ class Judge:
     def slack(self, scores: Float[Tensor, "N K"], rows: Tensor) -> Float[Tensor, " N"]:
         """By how much the goal holds: the confidence, or how near the boundary is."""
         if self.drawing.criterion.path == "criteria.near_boundary":
-            return -objectives.margins(scores, torch.full((len(scores),), self.target), self.info).abs()
+            labels = torch.full((1, len(scores)), self.target)
+            blank = torch.empty(1, len(scores), 0)
+            return -objectives.boundary(Evaluated(blank, blank, None, scores[None], labels, labels), self.info)[0]
         return self.confidence(scores[None])[0]
 
     def picture(self, mask: Bool[Tensor, "H W"], scores: Float[Tensor, " K"]) -> Picture:
@@ -225,8 +228,10 @@ class Record:
     reached: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._shown = set(shown_at(self.generations))
-        self._usual = {*measured_at(self.generations), *self._shown}
+        # A null has hundreds of pixels that nobody looks at.
+        self._shown = set() if self.judge.flat else set(shown_at(self.generations))
+        ends = {phase.last for phase in self.judge.drawing.phases if phase.last is not None}
+        self._usual = {*measured_at(self.generations), *self._shown, *ends}
 
     def event(self, progress: Progress, needed: Int[Tensor, " B"]) -> dict[str, Any]:
         """Take note of a generation; as JSON can hold it."""
@@ -505,7 +510,7 @@ def _finished(
             image = encoding.decode(final_mask[None, None])[0, 0]
             if _confirmed(shard, row, image, ledger, judge):
                 drawn = dataclasses.replace(drawn, confirmed=shard.confirm)
-                found.append(_finding(shard, drawn, until, image, final_scores))
+                found.append(_finding(shard, drawn, until, image, final_scores, judge))
         results.append(drawn)
     if shard.directory:
         return Done(results, found, time.perf_counter() - started)
@@ -540,9 +545,15 @@ def _confirmed(shard: Shard, row: int, image: Float[Tensor, "C H W"], ledger: Le
 
 
 def _finding(
-    shard: Shard, drawn: Drawn, generation: int, image: Float[Tensor, "C H W"], scores: Float[Tensor, " K"]
+    shard: Shard,
+    drawn: Drawn,
+    generation: int,
+    image: Float[Tensor, "C H W"],
+    scores: Float[Tensor, " K"],
+    judge: Judge,
 ) -> Shown:
     pixels = (image * 255).round().byte()
+    seen = drawn.final.prediction  # at a boundary it may be another class than the wanted one
     return Shown(
         Finding(
             number=0,
@@ -553,8 +564,8 @@ def _finding(
             arm=shard.arm,
             generation=generation,
             label=rundir.NO_LABEL,
-            prediction=drawn.final.prediction,
-            confidence=drawn.final.confidence,
+            prediction=seen,
+            confidence=round(float(objectives.probabilities(scores, judge.info)[seen]), 6),
             scores=[float(score) for score in scores],
             confirmed=shard.confirm,
         ),

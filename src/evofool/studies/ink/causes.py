@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from . import landscape as maps
 from . import measures
+from .arms import PADDINGS
 from .evidence import (
     ACCUSES,
     AGREES,
@@ -15,6 +16,7 @@ from .evidence import (
     EXPLAINS,
     FEWEST,
     GENERAL,
+    HALF,
     ITSELF,
     LANDSCAPE,
     NOTICED,
@@ -32,6 +34,7 @@ from .evidence import (
     cost,
     drift_of,
     effect_of,
+    is_sharp,
     is_swap,
     is_told,
     listed,
@@ -42,13 +45,17 @@ from .evidence import (
     partnered,
     place,
     range_of,
+    skipped_by,
     together,
     trained_networks,
     ways,
     where,
+    would_show,
 )
 from .measures import Change, EdgeIndex
 from .results import Results
+
+BLUNT = "No difference is seen, but so few runs would miss one that is half of the preference: run more."
 
 
 def operators(case: Case) -> Cause:
@@ -64,8 +71,14 @@ def operators(case: Case) -> Cause:
         for effect in effects
         if effect.counts
     ]
-    accused: bool | None = bool(sentences) or (False if known else None)
-    if accused is None:
+    blunt = [effect for effect in known if not is_sharp(effect)]
+    accused: bool | None = bool(sentences) or (False if known and not blunt else None)
+    if accused is None and blunt:
+        sentences.append(
+            f"No bias of the operators is seen, but so few runs would miss one of twice the distance or half of it "
+            f"({blunt[0].what}: {blunt[0].words} of what it was): run more."
+        )
+    elif accused is None:
         sentences.append("The operators were not run under a constant fitness, or in too few runs.")
     elif not accused:
         ends = [abs(end - 1) for effect in known for end in (effect.low, effect.high) if end is not None]
@@ -120,10 +133,17 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
     elif not flat:
         why = "has no null to compare it with, or too few runs" if index.n else "has no ink, or was not drawn"
         return Cause(LANDSCAPE, None, effects, [f"The arm that is to be explained {why}."])
+    if flat and index.n and (index.direction or not is_sharp(index)):
+        why = f"lies {nearer(index.direction)}" if index.direction else "may lie anywhere, as far as so few runs tell"
+        sentences.append(
+            f"The ink {why}, and ink is worth the same wherever it lies, alone and in pairs: single pixels and pairs "
+            f"cannot show what more of them are worth."
+        )
+        return Cause(LANDSCAPE, None, effects, sentences)
     if flat:
         sentences.append("Ink is worth the same wherever it lies: there is no slope that could move it.")
         return Cause(LANDSCAPE, False, effects, sentences)
-    if not index.direction and not _sharp(index):
+    if not index.direction and not is_sharp(index):
         blunt = "No preference is seen, but so few runs would miss one of twice the distance or half of it: run more."
         return Cause(LANDSCAPE, None, effects, [*sentences, blunt])
     if not index.direction:
@@ -162,13 +182,11 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
     return Cause(LANDSCAPE, True, effects, sentences)
 
 
-def _sharp(index: EdgeIndex) -> bool:
-    """Whether the interval would show an index of a half or of two."""
-    return index.low is not None and index.high is not None and index.low > 0.5 and index.high < 2.0
-
-
 def weights(case: Case) -> Cause:
-    """Accused only if a swap moves the ink while the network stays about as good as it was."""
+    """Accused only if a swap moves the ink while the network stays about as good as it was.
+
+    It is cleared only by a swap that moves nothing, costs nothing, and left no layer that pads as it was.
+    """
     results, base = case.results, case.base
     swaps = [arm for arm in partnered(case) if "outside" in arm.tags or is_swap(arm)]
     if base is None or not swaps:
@@ -183,8 +201,11 @@ def weights(case: Case) -> Cause:
     proof = [effect for effect in moved if effect in intact]
     # A level beyond the border may be the one that is there already: that it moves nothing says nothing.
     modes = {arm.name for arm in swaps if "padding" in arm.tags}
+    left = {arm.name: skipped_by(results, arm) for arm in swaps}
     sentences = [
-        f"With {effect.what} in the same weights the edge index {effect.changes}{cost(effect)}." for effect in effects
+        f"With {effect.what} in the same weights the edge index {effect.changes}{cost(effect)}"
+        f"{_skipped(left[effect.arm])}."
+        for effect in effects
     ]
     if not case.side:
         return Cause(WEIGHTS, nothing(case), effects, [*sentences, nothing_words(case)])
@@ -200,16 +221,37 @@ def weights(case: Case) -> Cause:
             f"{listed(proof)}. So padding is a cause of what these weights do."
         )
         return Cause(WEIGHTS, True, effects, sentences)
-    against = any(effect.arm in modes for effect in intact) and not broken and not unknown
-    if against:
-        sentences.append("No swap that leaves the network as good as it was takes the preference away.")
-    elif not intact:
+    swapped = [effect for effect in intact if effect.arm in modes]
+    whole = [effect for effect in swapped if not left[effect.arm]]
+    if not intact:
         sentences.append("No swap that was run leaves a network that is known to be as good as it was.")
-    return Cause(WEIGHTS, False if against else None, effects, sentences)
+    elif broken or unknown or not swapped:
+        pass
+    elif not whole:
+        least = min(left[effect.arm] for effect in swapped)
+        sentences.append(
+            f"No swap that leaves the network as good as it was takes the preference away; but each left layers that "
+            f"pad as they were ({least} at least), and those may be the cause."
+        )
+    elif not any(would_show(case, effect) for effect in whole):
+        sentences.append(BLUNT)
+    else:
+        sentences.append("No swap that leaves the network as good as it was takes the preference away.")
+        return Cause(WEIGHTS, False, effects, sentences)
+    return Cause(WEIGHTS, None, effects, sentences)
+
+
+def _skipped(count: int) -> str:
+    """Layers that a swap left as they were, in words."""
+    return f"; {count} {'layer that pads stays' if count == 1 else 'layers that pad stay'} as before" if count else ""
 
 
 def general(case: Case) -> Cause:
-    """Accused only if all nets that were trained without zeros prefer what the one trained with zeros does less."""
+    """Accused only if networks trained with all other paddings were drawn on, and none prefers what that of zeros does.
+
+    One that prefers the same as much clears it. One that prefers the same, but less, does neither: training again
+    with other random numbers might do as much.
+    """
     results = case.results
     trained = trained_networks(case)
     reference = next((arm for padding, arm in trained if padding == "zeros"), None)
@@ -225,39 +267,64 @@ def general(case: Case) -> Cause:
         own = measures.edge_index(results, arm.name, level=level)
         less = measures.change(results, arm.name, reference.name, level=level)
         lost = accuracy_lost(before, accuracy_of(results, arm.classifier, arm.variant))
-        if less.n < FEWEST or (lost is not None and lost > POINTS):
-            kind = None
-        elif index.direction and less.direction == -index.direction:
-            kind = True
-        else:
-            kind = False if index.direction and own.direction == index.direction else None
+        kind = _kind(index, own, less, lost)
         kinds.append(kind)
         effects.append(effect_of(f"trained with {padding}", arm.name, "index", own, lost=lost))
-        effects.append(effect_of(f"trained with {padding}, less zeros", arm.name, "change", less, counts=bool(kind)))
-        words = {
-            True: "the preference is smaller, or gone",
-            False: "it prefers the same",
-            None: "it cannot be told whether it prefers the same",
-        }[kind]
+        counts = kind in ("gone", "smaller")
+        effects.append(effect_of(f"trained with {padding}, less zeros", arm.name, "change", less, counts=counts))
         sentences.append(
             f"A network trained with {padding} has the edge index {effects[-2].words}, {effects[-1].words} from that "
-            f"of the one trained with zeros{cost(effects[-2])}: {words}."
+            f"of the one trained with zeros{cost(effects[-2])}: {KINDS[kind]}."
         )
     if not is_told(zeros):
         return Cause(GENERAL, None, effects, [*sentences, "The network trained with zeros was run too little."])
     if not index.direction:
-        return Cause(GENERAL, False, effects, [*sentences, "The network trained with zeros has no preference."])
-    if any(kind is False for kind in kinds):
-        sentences.append(
-            f"So padding with zeros is not the cause in general: networks that never saw them prefer the "
-            f"{place(index.direction)} as well."
+        told = is_sharp(index)
+        words = "has no preference" if told else "was run too little to tell whether it has a preference"
+        return Cause(
+            GENERAL, False if told else None, effects, [*sentences, f"The network trained with zeros {words}."]
         )
-        return Cause(GENERAL, False, effects, sentences)
-    if all(kinds):
-        sentences.append(f"All {len(kinds)} agree: networks learn the preference by being padded with zeros.")
-        return Cause(GENERAL, True, effects, sentences)
-    sentences.append("So it cannot be told whether padding is a cause in general.")
-    return Cause(GENERAL, None, effects, sentences)
+    there = {padding for padding, _ in trained}
+    one = "One network each" if len(there) == len(trained) else "A few networks each"
+    caveat = f"{one}: how much training itself varies is not in the interval."
+    accused, words = _in_general(kinds, [mode for mode in PADDINGS if mode not in there], place(index.direction))
+    return Cause(GENERAL, accused, effects, [*sentences, f"{words} {caveat}"])
+
+
+KINDS = {
+    "gone": "the preference is smaller, and no longer seen",
+    "smaller": "the preference is smaller, not gone",
+    "same": "it prefers the same",
+    "": "it cannot be told whether it prefers the same",
+}
+
+
+def _kind(zeros: EdgeIndex, own: EdgeIndex, less: Change, lost: float | None) -> str:
+    """What a network does that never saw zeros: one of KINDS."""
+    if less.n < FEWEST or (lost is not None and lost > POINTS) or not zeros.direction:
+        return ""
+    alike = own.direction == zeros.direction
+    if less.direction == -zeros.direction:
+        return "smaller" if alike else "gone"
+    return "same" if alike else ""
+
+
+def _in_general(kinds: list[str], missing: list[str], side: str) -> tuple[bool | None, str]:
+    """Whether zeros are accused in general, and why."""
+    rest = f" Not tested: networks trained with {', '.join(missing)}." if missing else ""
+    if "same" in kinds:
+        return False, (
+            f"So padding with zeros is not the cause in general: networks that never saw them prefer the {side} as "
+            f"well."
+        )
+    if "smaller" in kinds:
+        return None, (
+            f"Smaller, not gone: networks that never saw zeros prefer the {side} as well, so zeros are not all of the "
+            f"cause; whether they are a part of it cannot be told.{rest}"
+        )
+    if "" in kinds or missing:
+        return None, f"So it cannot be told whether padding is a cause in general.{rest}"
+    return True, f"All {len(kinds)} agree: networks learn the preference by being padded with zeros."
 
 
 def position(case: Case) -> Cause:
@@ -298,7 +365,11 @@ def position(case: Case) -> Cause:
         return Cause(POSITION, True, effects, sentences)
     if not any(is_told(effect) for effect in effects):
         return Cause(POSITION, None, effects, [*sentences, "Too few runs to tell."])
-    return Cause(POSITION, False, effects, [*sentences, "Neither windows nor gray levels show a cause."])
+    if not all(any(would_show(case, effect) for effect in side) for side in (inside, content) if side):
+        return Cause(POSITION, None, effects, [*sentences, BLUNT])
+    tested = " nor ".join(name for name, side in (("windows", inside), ("gray levels", content)) if side)
+    words = f"{'Neither ' if inside and content else 'No '}{tested} show a cause."
+    return Cause(POSITION, False, effects, [*sentences, words])
 
 
 def pipeline(case: Case) -> Cause:
@@ -322,8 +393,10 @@ def pipeline(case: Case) -> Cause:
     moved = [effect for effect in effects if effect.counts]
     if moved:
         sentences.append(f"So the way from drawing to network takes part: {listed(moved)}.")
-    elif any(is_told(effect) and effect.arm not in crops for effect in effects):
+    elif any(would_show(case, effect) and effect.arm not in crops for effect in effects):
         sentences.append("Resizing makes no difference that is seen.")
+    elif any(is_told(effect) and effect.arm not in crops for effect in effects):
+        return Cause(PIPELINE, None, effects, [*sentences, BLUNT])
     else:
         return Cause(PIPELINE, None, effects, [*sentences, "Too few runs to tell."])
     return Cause(PIPELINE, bool(moved), effects, sentences)
@@ -351,6 +424,9 @@ def data(case: Case) -> Cause:
             "It leans the same way as the evolved ink, so the data could teach the preference. This is an association: "
             "nothing but training again on changed data would prove it."
         )
+    elif (lean.low if case.side < 0 else -lean.high) < -HALF * lean.others:
+        sentences.append("It may lean the same way as the evolved ink, and by far: too few images to tell.")
+        return Cause(DATA, None, [effect], sentences)
     else:
         sentences.append("It does not lean the same way as the evolved ink: the data do not suggest the preference.")
     return Cause(DATA, counts, [effect], sentences)

@@ -16,6 +16,7 @@ EXPLAINS = 0.95  # level of those that explain one, all of a cause together
 NOTICED = 0.03  # operators and data that move ink by a smaller share are not accused
 POINTS = 0.05  # of accuracy: a network that loses more by a change is another network
 FEWEST = 3  # runs: fewer tell nothing
+HALF = 0.5  # of a preference, or of a distance: what a test would miss even this large of, it does not clear
 CHANCE = 0.05  # a map foretells ink if fewer of its shifts do as well
 AGREES = 0.5  # a network calls a drawing the wanted class from this confidence on
 
@@ -182,9 +183,21 @@ def trained_networks(case: Case) -> list[tuple[str, Arm]]:
 
 
 def accuracy_of(results: Results, classifier: str, variant: str) -> Accuracy | None:
-    """Of a network as it stands in an arm."""
+    """Of a network as it stands in an arm; None where it was asked about no image."""
+    found = layers_of(results, classifier, variant)
+    return found if found and found.images else None
+
+
+def layers_of(results: Results, classifier: str, variant: str) -> Accuracy | None:
+    """The same, for the layers that were changed and skipped; those are known without images, too."""
     found = (each for each in results.accuracies if (each.classifier, each.variant) == (classifier, variant))
     return next(found, None)
+
+
+def skipped_by(results: Results, arm: Arm) -> int:
+    """How many layers that pad a swap left as they were."""
+    found = layers_of(results, arm.classifier, arm.variant)
+    return len(found.skipped) if found else 0
 
 
 def accuracy_lost(before: Accuracy | None, after: Accuracy | None) -> float | None:
@@ -199,6 +212,21 @@ def accuracy_lost(before: Accuracy | None, after: Accuracy | None) -> float | No
 def is_told(effect: Effect) -> bool:
     """Whether enough was run for an interval."""
     return effect.low is not None and effect.n >= FEWEST
+
+
+def is_sharp(of: EdgeIndex | Effect) -> bool:
+    """Whether the interval of an index, or of a drift, would show half of the distance or twice of it."""
+    return of.low is not None and of.high is not None and of.low > HALF and of.high < 1 / HALF
+
+
+def would_show(case: Case, effect: Effect) -> bool:
+    """Whether half of the preference is beyond the interval: taken away by a change, or there in an index."""
+    if not is_told(effect) or effect.low is None or effect.high is None or case.edge.estimate is None:
+        return False
+    half = HALF * (1 - case.edge.estimate)
+    if effect.measured == "index":
+        return effect.low > 1 - half if case.side < 0 else effect.high < 1 - half
+    return effect.high < half if case.side < 0 else effect.low > half
 
 
 def nothing(case: Case) -> bool | None:

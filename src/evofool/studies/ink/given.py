@@ -50,7 +50,7 @@ def network(name: str, classifier: Classifier, skipped: list[tuple[str, str]]) -
             reasons.append(str(error))
             continue
         swaps.append(mode)
-        if found.kept and not found.changed:
+        if found.kept and not found.changed and not found.skipped:
             own.append(mode)
     if reasons:
         skipped.append(("padding", reasons[0] if swaps else f"its padding cannot be swapped: {reasons[0]}"))
@@ -65,14 +65,15 @@ def network(name: str, classifier: Classifier, skipped: list[tuple[str, str]]) -
 
 
 def same_architecture(first: tuple[Network, Classifier], other: tuple[Network, Classifier]) -> bool:
-    """Whether two networks differ in their padding, and not in their architecture."""
+    """Whether two networks differ in their padding, and neither in their architecture nor in their classes."""
     bare = []
     for _, classifier in (first, other):
         card = getattr(classifier, "card", None) or {}
         arguments = {name: value for name, value in card.get("arguments", {}).items() if name != "padding"}
         bare.append((card.get("architecture"), arguments))
     known = bare[0][0] is not None and bare[0] == bare[1] and first[0].size == other[0].size
-    return known and first[0].padding != other[0].padding
+    same_classes = first[1].info.class_names == other[1].info.class_names
+    return known and same_classes and first[0].padding != other[0].padding
 
 
 def images(

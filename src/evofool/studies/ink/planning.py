@@ -15,7 +15,7 @@ from ...variants import Variant
 from ..draw import drawing
 from ..draw.planning import groups, target_of
 from ..draw.shards import Shard
-from . import arms, given
+from . import arms, given, tasks
 from .arms import Lengths, Network, Planned, Question
 from .results import Arm, Part
 from .tasks import MapTask
@@ -113,6 +113,19 @@ class Plan:
     def queries(self) -> int:
         """The most that will be asked, besides what shrinking takes; constant fitness asks nobody."""
         return sum(task.queries for task in self.shards if not task.variant.flat)
+
+    @property
+    def tested(self) -> list[tuple[str, Variant]]:
+        """Networks and changes whose accuracy is wanted."""
+        arms = (arm for arm in self.planned if not arm.variant.flat and arm.variant.size is None)
+        return list(dict.fromkeys((arm.classifier, arm.variant) for arm in arms))
+
+    @property
+    def besides(self) -> int:
+        """The most that is asked on test images, and about drawings that are shown otherwise."""
+        tests = len(self.tested) * len(self.test.images) if self.test else 0
+        shown = len(self.transferred) + tasks.OTHERWISE if "transfer" in parts_of(self.config) else 0
+        return tests + shown * self.question.lengths.runs
 
     def reported(self) -> list[Arm]:
         """The arms as they are reported."""

@@ -85,7 +85,7 @@ class Accuracy:
     Attributes:
         classifier, variant: which.
         accuracy, balanced: share of right answers; mean of the shares of wanted class and all others.
-        images: that it was asked about.
+        images: that it was asked about; 0 = none were given, and both shares mean nothing.
         changed, skipped: layers whose padding was changed, and those where it could not be, with the reason.
     """
 

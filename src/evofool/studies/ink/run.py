@@ -177,15 +177,14 @@ def _about(network: Network, plan: Plan) -> dict[str, Any]:
 
 
 def _accuracies(plan: Plan, store: Store) -> list[Accuracy]:
-    """Of each network, as it stands in an arm, on the test images."""
-    if plan.test is None:
-        return []
+    """Of each network, as it stands in an arm, on the test images; without any, which layers were changed."""
     found = []
-    wanted = [
-        (arm.classifier, arm.variant) for arm in plan.planned if not arm.variant.flat and arm.variant.size is None
-    ]
-    for name, variant in dict.fromkeys(wanted):
+    for name, variant in plan.tested:
         classifier = classifier_of(name, plan.config.sources)
+        changed, skipped = _layers(classifier, variant)
+        if plan.test is None:
+            found += [Accuracy(name, variant.name, 0.0, 0.0, 0, changed, skipped)] if variant.padding else []
+            continue
         account = f"test images of {' '.join(filter(None, (name, variant.name)))}"
         shares = tasks.accuracy(
             variant.apply(classifier),
@@ -195,7 +194,6 @@ def _accuracies(plan: Plan, store: Store) -> list[Accuracy]:
             account=account,
             store=store,
         )
-        changed, skipped = _layers(classifier, variant)
         found.append(Accuracy(name, variant.name, *shares, len(plan.test.images), changed, skipped))
     return found
 

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import measures
 from .evidence import FEWEST
 from .measures import Mean
 from .results import Results
+
+FIRST, ONLY, FREE = "center first", "center only", "everywhere"
+
+
+class Ends(NamedTuple):
+    """Best fitness of a run when the limit was lifted, and at its end.
+
+    Attributes:
+        arm, schedule, seed: of which run, and what it was to do.
+        at: the last generation that was measured before the limit was lifted; None where none was.
+        lifted: best fitness in it; None without an answer.
+        last: best fitness at the end.
+    """
+
+    arm: str
+    schedule: str
+    seed: int
+    at: int | None
+    lifted: float | None
+    last: float | None
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the fitness fell."""
+        return None if self.lifted is None or self.last is None else self.lifted - self.last
+
+    @property
+    def better(self) -> bool:
+        """Whether it fell by more than arithmetic does."""
+        return (self.gain or 0.0) > 1e-9
 
 
 @dataclass(frozen=True)
@@ -46,31 +78,25 @@ def schedule_outcome(results: Results) -> Schedule | None:
     Fitness never becomes worse where the best member survives, so that "better" alone says little: runs that stay
     confined for as long tell what the same generations give without freedom. None where it was not run.
     """
-    arms = {str(arm.tags["schedule"]): arm for arm in results.part("schedule") if "schedule" in arm.tags}
-    first = arms.get("center first")
-    phases = first.settings.get("phases") if first else None
-    if first is None or not phases or not results.of(first.name):
+    confined, every = switch(results), ends(results)
+    if confined is None or not any(each.schedule == FIRST for each in every):
         return None
-    confined = int(phases[0]["last"])
-    ends = {name: _ends(results, arm.name, confined) for name, arm in arms.items()}
-    gains = {name: {seed: then - last for seed, (then, last) in runs.items() if then is not None and last is not None}
-             for name, runs in ends.items()}  # fmt: skip
-    own, only = gains["center first"], gains.get("center only", {})
-    better, only_better = (sum(gain > 1e-9 for gain in side.values()) for side in (own, only))
-    finals = {name: {seed: last for seed, (_, last) in runs.items() if last is not None} for name, runs in ends.items()}
-    beyond, everywhere = (_between(finals, other) for other in ("center only", "everywhere"))
-    gain, stayed = (measures.mean_of(list(side.values()), "schedule") for side in (own, only))
+    known = [each for each in every if each.gain is not None]
+    own, only = ([each for each in known if each.schedule == name] for name in (FIRST, ONLY))
+    better, only_better = (sum(each.better for each in side) for side in (own, only))
+    beyond, everywhere = (_between(every, other) for other in (ONLY, FREE))
+    gain, stayed = (measures.mean_of([each.gain or 0.0 for each in side], "schedule") for side in (own, only))
     always = None
     if len(own) >= FEWEST and beyond.high is not None:
         always = better == len(own) and beyond.high < 0
     sentences = [
         f"After {confined:,} generations in the middle, {better} of {len(own)} runs became better when ink could lie "
-        f"everywhere: their fitness fell by {_mean(gain)}."
+        f"everywhere: their fitness fell by {_mean(gain)}{_since(own, confined)}."
     ]
     if only:
         sentences.append(
             f"Of runs that stayed in the middle, {only_better} of {len(only)} became better in the same generations: "
-            f"by {_mean(stayed)}. At the end, freedom is worth {_mean(beyond)} (below 0 = better)."
+            f"by {_mean(stayed)}{_since(only, confined)}. At the end, freedom is worth {_mean(beyond)} (below 0 = better)."
         )
     if everywhere.estimate is not None:
         sentences.append(f"Against runs that were free all the time the difference is {_mean(everywhere)}.")
@@ -85,18 +111,48 @@ def schedule_outcome(results: Results) -> Schedule | None:
     )
 
 
-def _ends(results: Results, arm: str, switch: int) -> dict[int, tuple[float | None, float | None]]:
-    """Best fitness of each run when the limit is lifted (the last generation measured until then), and at the end."""
-    found = {}
-    for run in results.of(arm):
-        then = [fitness for at, fitness in zip(run.generations, run.fitness, strict=True) if at <= switch]
-        found[run.seed] = (then[-1] if then else None, run.fitness[-1] if run.fitness else None)
+def switch(results: Results) -> int | None:
+    """The last generation before the limit is lifted; None where there is no limit."""
+    first = next((arm for arm in results.part("schedule") if arm.tags.get("schedule") == FIRST), None)
+    phases = first.settings.get("phases") if first else None
+    return int(phases[0]["last"]) if phases and phases[0].get("last") is not None else None
+
+
+def ends(results: Results) -> list[Ends]:
+    """Of each run of the schedule and its controls."""
+    lifted = switch(results)
+    if lifted is None:
+        return []
+    found = []
+    for arm in (arm for arm in results.part("schedule") if "schedule" in arm.tags):
+        for run in results.of(arm.name):
+            then = [pair for pair in zip(run.generations, run.fitness, strict=True) if pair[0] <= lifted]
+            at, fitness = then[-1] if then else (None, None)
+            last = run.fitness[-1] if run.fitness else None
+            found.append(Ends(arm.name, str(arm.tags["schedule"]), run.seed, at, fitness, last))
     return found
 
 
-def _between(finals: dict[str, dict[int, float]], other: str) -> Mean:
-    own, control = finals["center first"], finals.get(other, {})
-    return measures.mean_of([own[seed] - control[seed] for seed in sorted(own.keys() & control.keys())], "schedule")
+def measured_at(every: Sequence[Ends]) -> str:
+    """The generations that the fitness before the limit was lifted is of, in words."""
+    found = sorted({each.at for each in every if each.at is not None})
+    if not found:
+        return "not measured"
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+
+
+def _since(every: Sequence[Ends], confined: int) -> str:
+    """What is said where the fitness before is not that of the last generation before."""
+    if all(each.at == confined for each in every):
+        return ""
+    return f" (since generation {measured_at(every)}, the last one measured until then)"
+
+
+def _between(every: Sequence[Ends], other: str) -> Mean:
+    finals = [{each.seed: each.last for each in every if each.schedule == name and each.last is not None}
+              for name in (FIRST, other)]  # fmt: skip
+    seeds = sorted(finals[0].keys() & finals[1].keys())
+    return measures.mean_of([finals[0][seed] - finals[1][seed] for seed in seeds], "schedule")
 
 
 def _mean(mean: Mean) -> str:

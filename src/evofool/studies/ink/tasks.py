@@ -17,7 +17,7 @@ from ... import objectives, regions, runs
 from ...classifiers.support.settings import Settings
 from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...encodings.ink import Ink
-from ...errors import DamagedRunError
+from ...errors import DamagedRunError, TargetError
 from ...executors.local import Tick
 from ...ledger import Ledger
 from ...operators import lists, mutation
@@ -33,8 +33,10 @@ from .results import DarkRing, Lean, Linkage, Map, Transfer, map_from
 EXACT = 128 * 128  # canvases up to so many pixels are mapped whole
 BEST = 20  # pixels of which all pairs are tried
 RANDOM_PAIRS = 200
+SOME = 200  # images that are worked on at a time
 SHIFTS = (1, 2, 3, 4, 6, 8)
 JITTERS = 5
+OTHERWISE = 4 * len(SHIFTS) + 1 + JITTERS  # images of a drawing that is shown otherwise
 _BLUR = torch.tensor([1.0, 2.0, 1.0])
 
 
@@ -128,6 +130,8 @@ class MapTask:
             return torch.cat(found)
 
         blank = ask(torch.full((1, 1), length), "blank")[0]
+        if bool(blank.isnan()):
+            raise TargetError(f"{self.name}: no answer to the blank canvas, which all pixels are compared with")
         places = self.places()
         effects = ask(places[:, None], "single") - blank
         pairs: list[tuple[int, int, float | None]] = []
@@ -208,8 +212,11 @@ def accuracy(
     """
     chain = account if store else ""
     ledger = Ledger(classifier, searches=[account], store=store, chain=chain)
-    payer = torch.zeros(len(images), dtype=torch.int64)
-    scores = ledger.ask(images.float() / 255, payer, ("all",) if store else ()).scores
+    answers = []
+    for part, some in enumerate(images.split(SOME)):  # floats of all at once would be several gigabytes
+        payer = torch.zeros(len(some), dtype=torch.int64)
+        answers.append(ledger.ask(some.float() / 255, payer, (part,) if store else ()).scores)
+    scores = torch.cat(answers)
     right = (scores.argmax(1) == labels) & ~scores.isnan().any(1)
     wanted = labels == target
     sides = [right[side].double().mean() for side in (wanted, ~wanted) if bool(side.any())]
@@ -236,7 +243,7 @@ def dark_rings(
     for wanted in (True, False):
         images = dataset.images[(dataset.labels == target) == wanted]
         shares, leans = [], []
-        for some in images.split(2000):
+        for some in images.split(SOME):
             gray = some.float().mean(1).flatten(1) / 255
             inked = ((gray < middle) == darker).float()
             shares.append((inked @ rings.T) / area)
@@ -305,12 +312,14 @@ def transfer(
         places = torch.tensor([run.final.places], dtype=torch.int64).view(1, -1)
         mask = lists.mask_of(places, length).view(1, 1, *encoding.size)
         image = encoding.decode(mask)[0]
-        for name, (other, number) in others.items():
-            confidence = _asked(other, image, number, f"transfer/{name}", store, (run.arm, run.seed))
-            found.append(Transfer(run.arm, run.seed, f"to {name}", confidence))
+        told = {
+            f"to {name}": _asked(other, image, number, f"transfer/{name}", store, (run.arm, run.seed))
+            for name, (other, number) in others.items()
+        }
         for shown, images in _otherwise(mask, image, encoding, run.seed).items():
-            confidence = _asked(own, images, target, "transfer", store, (run.arm, run.seed, shown))
-            found.append(Transfer(run.arm, run.seed, shown, confidence))
+            told[shown] = _asked(own, images, target, "transfer", store, (run.arm, run.seed, shown))
+        # What was not answered is not told.
+        found += [Transfer(run.arm, run.seed, shown, round(c, 6)) for shown, c in told.items() if not math.isnan(c)]
     return found
 
 
@@ -319,7 +328,7 @@ def _asked(
 ) -> float:
     ledger = Ledger(classifier, searches=[account], store=store, chain=account if store else "")
     scores = ledger.ask(images, torch.zeros(len(images), dtype=torch.int64), key if store else ()).scores
-    return round(float(objectives.probabilities(scores, classifier.info)[:, target].nanmean()), 6)
+    return float(objectives.probabilities(scores, classifier.info)[:, target].nanmean())
 
 
 def _otherwise(mask: Tensor, image: Tensor, encoding: Ink, seed: int) -> dict[str, Float[Tensor, "N C H W"]]:

@@ -121,7 +121,12 @@ def _headline(case: Case, judged: Sequence[Cause], schedule: Schedule | None) ->
     index = case.edge
     lines = [QUICK] if case.results.quick else []
     words = number(index.estimate, index.low, index.high, index.n, index.level)
-    if not case.told:
+    if not case.told and index.direction:
+        lines.append(
+            f"The ink lies {nearer(index.direction)} than the operators put it: edge index {words}; but whether the "
+            f"classifier puts it there cannot be told."
+        )
+    elif not case.told:
         lines.append(f"Whether the ink prefers the edges cannot be told: edge index {words}.")
     elif not case.side:
         lines.append(f"The classifier gives the ink no preference for the edges or the middle: edge index {words}.")
@@ -167,7 +172,7 @@ def _advice(case: Case, judged: Sequence[Cause]) -> list[str]:
         best = max(proof, key=lambda effect: abs(effect.estimate or 0))
         lines.append(f"Run the network with {best.what}: the same weights, as good as before, prefer this less.")
     if GENERAL in accused:
-        lines.append("Train with another padding than zeros: networks that were do not prefer this, or less.")
+        lines.append("Train with another padding than zeros: networks that were do not prefer this.")
     elif any(cause.name == GENERAL and cause.accused is False for cause in judged) and case.side:
         lines.append("Do not expect another padding in training to help: networks trained so prefer the same.")
     if POSITION in accused:
@@ -178,6 +183,6 @@ def _advice(case: Case, judged: Sequence[Cause]) -> list[str]:
         lines.append("Train again on images shifted or cropped at random, and see whether the preference goes.")
     if LANDSCAPE in accused:
         lines.append("To see what the network makes of the rest of the canvas, say where ink may lie (--region).")
-    if not lines and not case.told:
+    if not lines and not case.told and not case.edge.direction:
         lines.append("Run more: give each arm at least ten runs.")
     return lines
