@@ -22,7 +22,7 @@ from evofool.studies.ink.evidence import (
     together,
 )
 from evofool.studies.ink.results import Accuracy, DarkRing, Lean, Transfer
-from evofool.studies.ink.schedules import schedule_outcome
+from evofool.studies.ink.schedules import ends, measured_at, schedule_outcome, switch
 from evofool.studies.ink.verdict import QUICK, Verdict, verdict
 from ink_results import BASE, NET, NULL, SIZE, Study, drawn, landscape, neutral, noisy
 
@@ -145,9 +145,71 @@ def test_without_a_slope_no_landscape_is_accused():
     assert says(made, LANDSCAPE) is True
     assert "was not mapped" in words(made, LANDSCAPE)
     assert any("not mapped" in line for line in judged(made).not_tested)
+    made = studied(EVEN, mapped=False)
     made.maps.append(landscape(0.3))
     assert says(made, LANDSCAPE) is False
+    assert "there is no slope" in words(made, LANDSCAPE)
     assert judged(made).preference == "none"
+
+
+@pytest.mark.parametrize(("mean", "side"), [(EDGE, "edges"), (MIDDLE, "middle")])
+def test_ink_that_prefers_a_side_of_a_flat_map_cannot_be_told(mean, side):
+    """Single pixels and pairs may do nothing where many together do: a map of labels alone is flat."""
+    made = studied(mean, mapped=False)
+    made.maps.append(landscape(0.0))
+    found = judged(made)
+    assert found.base.direction != 0, "else nothing is shown"
+    assert says(made, LANDSCAPE) is None
+    assert found.preference == "cannot be told"
+    assert "single pixels and pairs cannot show" in words(made, LANDSCAPE)
+    assert found.headline[0].startswith(f"The ink lies nearer to the {side} than the operators put it")
+    assert not any("no preference" in line for line in found.headline)
+    assert not any(line.startswith("Run more") for line in found.advice)
+
+
+def test_a_flat_map_and_too_few_runs_clear_nobody():
+    made = studied(EVEN, runs=2, mapped=False)
+    made.maps.append(landscape(0.0))
+    assert says(made, LANDSCAPE) is None
+    assert judged(made).advice == ["Run more: give each arm at least ten runs."]
+
+
+def wide(mean: float, runs: int = 3) -> list[float]:
+    """Runs that do not agree."""
+    return [max(0.0, mean - 1.6), mean, mean + 1.6][:runs]
+
+
+def test_intervals_that_are_too_wide_clear_nobody():
+    """What would miss half of a preference is not tested and not accused; each of the causes has to say so."""
+    blunt = studied(EVEN, mapped=False)
+    blunt.runs = [run for run in blunt.runs if run.arm != BASE]
+    blunt.rings(BASE, wide(EVEN))
+    cases = [(blunt, LANDSCAPE, "twice the distance")]
+    made = with_null(1.67)
+    made.runs = [run for run in made.runs if run.arm != "null/list"]
+    made.null("null/list", [(1.67, 0.6), (1.67, 1.67), (1.67, 2.8)])
+    cases.append((made, OPERATORS, "twice the distance"))
+    made = swapped(EDGE, "reflect", EDGE)
+    cases.append((rerun(made, f"padding/{NET}/reflect"), WEIGHTS, "half of the preference"))
+    cases.append((rerun(windowed(EDGE, EVEN), "window/corner"), POSITION, "half of the preference"))
+    cases.append((rerun(resized("bilinear", EDGE, EDGE), "drawn"), PIPELINE, "half of the preference"))
+    made = studied(EDGE)
+    made.lean = Lean(1.2, 1.5, -0.3, -0.9, 0.3)
+    cases.append((made, DATA, "too few images"))
+    cases.append((trained({"zeros": 0.0, "replicate": EVEN, "circular": EVEN}, base=EDGE), GENERAL, "too little"))
+    cases[-1][0].paddings = {NET: "reflect"}
+    rerun(cases[-1][0], "padding/zeros net/zeros")
+    for made, name, why in cases:
+        found = judged(made)
+        assert found.cause(name).accused is None, name
+        assert why in found.cause(name).sentences[-1], name
+        assert not any(line.startswith("Tested and not accused") and name in line for line in found.headline)
+
+
+def rerun(made: Study, arm: str, mean: float = EVEN) -> Study:
+    """The same with an arm of three runs that do not agree."""
+    made.runs = [run for run in made.runs if run.arm != arm]
+    return made.rings(arm, wide(mean))
 
 
 def test_a_flat_landscape_is_told_even_where_no_run_has_ink():
@@ -223,6 +285,41 @@ def test_padding_is_accused_by_a_swap_that_moves_ink_and_breaks_nothing(base, me
     assert says(made, WEIGHTS) is accused
 
 
+def skipping(made: Study, mode: str, *layers: str) -> Study:
+    """The same where a swap left layers as they were."""
+    made.accuracies = [
+        dataclasses.replace(row, skipped=list(layers)) if row.variant == f"padding {mode}" else row
+        for row in made.accuracies
+    ]
+    return made
+
+
+def test_a_swap_that_skips_layers_can_accuse_and_not_clear():
+    made = skipping(swapped(EDGE, "reflect", EDGE), "reflect", "conv1: own forward", "conv2: small map")
+    assert says(made, WEIGHTS) is None
+    assert "2 layers that pad stay as before" in words(made, WEIGHTS)
+    assert "(2 at least)" in judged(made).cause(WEIGHTS).sentences[-1]
+    assert any("(2 at least)" in line for line in judged(made).not_tested)
+    assert says(skipping(swapped(EDGE, "reflect", EVEN), "reflect", "conv1: own forward"), WEIGHTS) is True
+
+
+def test_a_swap_of_all_layers_clears_beside_one_that_skips_some():
+    made = skipping(swapped(EDGE, "circular", EDGE, into=swapped(EDGE, "reflect", EDGE)), "reflect", "conv1: small map")
+    assert says(made, WEIGHTS) is False
+    assert says(skipping(made, "circular", "conv1: small map"), WEIGHTS) is None
+
+
+def test_layers_without_test_images_are_no_accuracy():
+    """Rows of no image only tell which layers were changed: nobody knows whether the network still works."""
+    for mean in (EDGE, EVEN):
+        made = swapped(EDGE, "reflect", mean)
+        made.accuracies = [dataclasses.replace(row, accuracy=0.0, balanced=0.0, images=0) for row in made.accuracies]
+        found = skipping(made, "reflect", "conv1: small map")
+        assert says(found, WEIGHTS) is None
+        assert "its accuracy is not known; 1 layer that pads stays as before" in words(found, WEIGHTS)
+        assert judged(found).cause(WEIGHTS).effects[0].lost is None
+
+
 def test_what_a_swap_breaks_is_said():
     assert "the network is broken by it" in words(swapped(EDGE, "reflect", EVEN, 0.2), WEIGHTS)
     assert "nobody knows whether the network still works" in words(swapped(EDGE, "reflect", EVEN, None), WEIGHTS)
@@ -280,6 +377,8 @@ def test_advice_names_the_swap_that_works():
 
 # Padding in general -------------------------------------------------------------------------------------------------
 
+ALL = {"reflect": EVEN, "replicate": EVEN, "circular": EVEN}
+
 
 def trained(modes: dict[str, float], *, base: float = EDGE, lost: float = 0.0, runs: int = 10) -> Study:
     """A network trained with zeros, and others of the same architecture."""
@@ -297,8 +396,12 @@ def trained(modes: dict[str, float], *, base: float = EDGE, lost: float = 0.0, r
 @pytest.mark.parametrize(
     ("modes", "accused"),
     [
-        ({"reflect": EVEN, "circular": EVEN}, True),
-        ({"reflect": 1.1, "circular": MIDDLE}, True),
+        (ALL, True),
+        ({**ALL, "circular": MIDDLE}, True),
+        ({**ALL, "reflect": 1.1}, None),
+        ({"reflect": 1.1, "replicate": 1.1, "circular": 1.1}, None),
+        ({"reflect": EVEN, "circular": EVEN}, None),
+        ({**ALL, "circular": EDGE}, False),
         ({"reflect": EVEN, "circular": EDGE}, False),
         ({"reflect": EDGE, "circular": 0.2}, False),
         ({"reflect": 0.1}, False),
@@ -309,6 +412,30 @@ def test_padding_in_general_needs_all_networks_to_agree(modes, accused):
     assert says(trained(modes), GENERAL) is accused
 
 
+def test_a_preference_that_is_smaller_is_not_gone():
+    made = trained({**ALL, "reflect": 1.1})
+    own = measures.edge_index(made.results(), "padding/reflect net/reflect", level=together(0.95, 3))
+    less = measures.change(made.results(), "padding/reflect net/reflect", BASE, level=together(0.95, 3))
+    assert (own.direction, less.direction) == (-1, 1), "else nothing is shown"
+    assert "the preference is smaller, not gone" in words(made, GENERAL)
+    assert judged(made).cause(GENERAL).sentences[-1].startswith("Smaller, not gone")
+    assert not any("padding" in line for line in judged(made).advice)
+
+
+def test_paddings_that_no_network_was_trained_with_are_named():
+    made = trained({"reflect": EVEN})
+    last = judged(made).cause(GENERAL).sentences[-1]
+    assert "Not tested: networks trained with replicate, circular." in last
+    assert f"{GENERAL}: {last}" in judged(made).not_tested
+    assert "Not tested" not in words(trained(ALL), GENERAL)
+
+
+def test_what_training_itself_does_is_said_to_be_unknown():
+    for modes in (ALL, {**ALL, "reflect": 1.1}, {"reflect": EDGE}):
+        caveat = "One network each: how much training itself varies is not in the interval."
+        assert judged(trained(modes)).cause(GENERAL).sentences[-1].endswith(caveat)
+
+
 def test_networks_that_disagree_are_said_so():
     made = trained({"reflect": EVEN, "circular": EDGE})
     assert "not the cause in general" in words(made, GENERAL)
@@ -316,12 +443,12 @@ def test_networks_that_disagree_are_said_so():
 
 
 def test_a_network_that_has_not_learned_as_much_tells_nothing():
-    assert says(trained({"reflect": EVEN}, lost=0.06), GENERAL) is None
-    assert says(trained({"reflect": EVEN}, lost=0.04), GENERAL) is True
+    assert says(trained(ALL, lost=0.06), GENERAL) is None
+    assert says(trained(ALL, lost=0.04), GENERAL) is True
 
 
 def test_one_network_that_tells_nothing_is_one_too_many():
-    made = trained({"reflect": EVEN, "circular": EVEN})
+    made = trained(ALL)
     assert says(made, GENERAL) is True
     made.accuracies[-1] = dataclasses.replace(made.accuracies[-1], accuracy=0.5)
     assert says(made, GENERAL) is None
@@ -343,7 +470,7 @@ def test_a_network_trained_with_zeros_has_to_be_there_and_to_prefer_something():
 
 
 def test_the_network_trained_with_zeros_need_not_be_the_first():
-    made = trained({"zeros": EDGE}, base=EVEN)
+    made = trained({"zeros": EDGE, "replicate": EVEN, "circular": EVEN}, base=EVEN)
     made.paddings = {NET: "reflect"}
     assert says(made, GENERAL) is True
 
@@ -498,6 +625,27 @@ def test_the_schedule_by_hand():
 )
 def test_afterwards_always_better(first, only, always):
     assert schedule_outcome(scheduled(first, only).results()).always is always
+
+
+def test_the_generation_that_was_measured_is_named():
+    """Where the last one before the limit is lifted was not measured, it is not said to have been."""
+    made = scheduled(BETTER, [(2.0, 1.9)] * 5)
+    assert switch(made.results()) == 100
+    assert {end.at for end in ends(made.results())} == {95}
+    found = schedule_outcome(made.results()).sentences
+    assert sum("since generation 95, the last one measured until then" in text for text in found) == 2
+    made.runs = [dataclasses.replace(run, generations=[0, 100, 105, 140]) if len(run.generations) == 4 else run
+                 for run in made.runs]  # fmt: skip
+    assert {end.at for end in ends(made.results())} == {100}
+    assert not any("since generation" in text for text in schedule_outcome(made.results()).sentences)
+
+
+def test_generations_that_differ_are_both_named():
+    made = scheduled(BETTER)
+    last = dataclasses.replace(made.runs[-1], generations=[0, 99, 105, 140])
+    made.runs[-1] = last
+    assert measured_at(ends(made.results())) == "95 to 99"
+    assert measured_at([]) == "not measured"
 
 
 def test_runs_without_answers_are_left_out_of_the_schedule():

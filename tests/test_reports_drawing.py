@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from evofool import rundir
 from evofool.reports import (
@@ -196,20 +197,40 @@ def test_a_large_canvas_is_told_in_squares_and_bands():
 
 
 def test_intervals_are_over_runs_and_not_over_pixels():
-    # Two runs, one with all its ink in ring 0 and one with none: resampled runs give 0, 1/2 or 1.
-    found = drawing_tables.places([run(0, [0, 1, 2, 3]), run(1, [5])], (4, 4))
-    assert (found.rings[0].ink, found.rings[0].low, found.rings[0].high) == (0.5, 0.0, 1.0)
-    alone = drawing_tables.places([run(0, [0, 5])], (4, 4))
-    assert (alone.rings[0].ink, alone.rings[0].low, alone.rings[0].high) == (0.5, None, None)
+    # Three runs, with all, half and none of their ink in ring 0; by t with 2 degrees, +- 4.303 x 0.5 / sqrt(3).
+    three = [run(0, [0, 1, 2, 3]), run(1, [4, 5]), run(2, [5])]
+    found = drawing_tables.places(three, (4, 4))
+    assert (found.rings[0].ink, found.rings[0].low, found.rings[0].high) == (0.5, 0.0, 1.0)  # no share is beyond
+    assert found.steps is not None
+    half = 4.303 * 0.5 / 3**0.5
+    assert found.steps.estimate == pytest.approx(0.5)
+    assert found.steps.low == pytest.approx(0.5 - half, rel=0.1)
+    assert found.steps.high == pytest.approx(0.5 + half, rel=0.1)
+    # As many runs with more pixels each: as wide.
+    more = drawing_tables.places([run(0, [0, 1, 2, 3, 12, 13]), *three[1:]], (4, 4))
+    assert more.steps == found.steps
 
 
-def test_the_bootstrap_agrees_with_the_normal_interval_of_many_runs():
-    values = np.random.default_rng(7).normal(3.0, 1.0, (400, 2)) * [1, 10]
+@pytest.mark.parametrize("runs", [1, 2])
+def test_fewer_than_three_runs_have_no_interval(runs: int):
+    shown = [run(0, [0, 5]), run(1, [0])][:runs]
+    found = drawing_tables.places(shown, (4, 4))
+    assert {(ring.low, ring.high) for ring in found.rings} == {(None, None)}
+    assert found.steps is not None
+    assert (found.steps.low, found.steps.high) == (None, None)
+    assert not any("interval" in text for text in drawing.sentences(made(shown)))
+    assert any("(95% interval over 3 runs: " in text for text in drawing.sentences(made([*shown[:1] * 2, run(2, [9])])))
+
+
+@pytest.mark.parametrize("runs", [3, 5, 400])
+def test_intervals_are_those_of_student(runs: int):
+    values = np.random.default_rng(7).normal(3.0, 1.0, (runs, 2)) * [1, 10]
     for column, found in enumerate(drawing_tables.over_runs(values)):
-        mean, error = values[:, column].mean(), values[:, column].std() / 20
+        mean, error = values[:, column].mean(), values[:, column].std(ddof=1) / runs**0.5
+        half = stats.t.ppf(0.975, runs - 1) * error
         assert found.estimate == pytest.approx(mean)
-        assert found.low == pytest.approx(mean - 1.96 * error, abs=0.2 * error)
-        assert found.high == pytest.approx(mean + 1.96 * error, abs=0.2 * error)
+        assert found.low == pytest.approx(mean - half, abs=0.1 * half)
+        assert found.high == pytest.approx(mean + half, abs=0.1 * half)
 
 
 def test_curves_hold_the_last_value_of_a_run_that_has_ended():
@@ -321,8 +342,7 @@ def test_the_findings_of_three_runs():
         "1.5 pixels, the most 2 pixels.",
         "Median 500 queries to the goal, 12 more to shrink from 3 to 1.5 pixels.",
         # Steps of places 0 and 9 of 8 x 8: 0 and 1; of place 9: 1. All rings: (0 x 28 + 20 + 2 x 12 + 3 x 4) / 64.
-        "The ink lies 0.8 pixels from the border on average (95% interval over 2 runs: 0.5 to 1.0), the pixels of the "
-        "canvas 0.9.",
+        "The ink lies 0.8 pixels from the border on average, the pixels of the canvas 0.9.",
     ]
 
 
@@ -403,7 +423,36 @@ def test_words_of_the_boundary():
 def test_words_of_the_front():
     front = [Picture(list(range(ink)), confidence, 0) for ink, confidence in ((0, 0.1), (1, 0.5), (2, 0.97))]
     found = drawing.sentences(made([run(0, [0, 1], before=[0, 1], front=front)], goal="front"))
-    assert "More ink, more cat: the best of all runs is 0 pixels 10.0%, 1 pixel 50.0%, 2 pixels 97.0%." in found
+    assert (
+        "More ink, more cat: the fewest pixels on any front that reach the goal are 2 (97.0%); the best of all runs "
+        "is 0 pixels 10.0%, 1 pixel 50.0%, 2 pixels 97.0%."
+    ) in found
+
+
+def fronted(*steps: tuple[int, float, int]) -> str:
+    front = [Picture(list(range(ink)), confidence, prediction) for ink, confidence, prediction in steps]
+    found = drawing.sentences(made([run(0, [0, 1], before=[0, 1], front=front)], goal="front"))
+    return next(text for text in found if text.startswith("More ink"))
+
+
+def test_a_long_front_names_the_fewest_pixels_at_the_goal_and_says_what_it_leaves_out():
+    curve = [0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.97, 0.98, 0.99, 0.999]
+    text = fronted(*((ink, confidence, 0) for ink, confidence in enumerate(curve)))
+    assert text == (
+        "More ink, more cat: the fewest pixels on any front that reach the goal are 7 (97.0%); the best of all runs "
+        "is 0 pixels 10.0%, 1 pixel 20.0%, 2 pixels 30.0%, ..., 6 pixels 80.0%, 7 pixels 97.0%, ..., 10 pixels "
+        "99.9%."
+    )
+    assert "..." not in fronted(*((ink, confidence, 0) for ink, confidence in enumerate(curve[:6])))
+
+
+def test_a_front_that_does_not_reach_the_goal_claims_nothing():
+    below = [(ink, 0.05 * ink, 1) for ink in range(9)]
+    assert "reach" not in fronted(*below)
+    assert "2 pixels 10.0%, ..., 8 pixels 40.0%." in fronted(*below)
+    assert "reach" not in fronted((0, 0.1, 1), (1, 0.97, 1)), "the classifier sees another class"
+    assert "reach the goal are 1 (96.0%)" in fronted((0, 0.1, 1), (1, 0.96, 0))
+    assert "reach" not in fronted((0, 0.1, 1), (1, 0.95999, 0))
 
 
 def test_ink_that_was_kept_somewhere_is_not_held_against_the_whole_canvas():

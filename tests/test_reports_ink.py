@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from evofool import rundir
-from evofool.reports import html, ink, ink_maps, ink_page, ink_records, ink_sections, ink_tables, ink_words
+from evofool import regions, rundir
+from evofool.reports import html, ink, ink_causes, ink_maps, ink_page, ink_records, ink_sections, ink_tables, ink_words
 from evofool.reports.page import Code, More, Page, Picture, Text, Tiles
 from evofool.reports.sheets import Sheet
 from evofool.studies.draw.results import Picture as Drawing
 from evofool.studies.draw.results import Shrinking
-from evofool.studies.ink import landscape, measures
+from evofool.studies.ink import landscape, measures, schedules
 from evofool.studies.ink.arms import PARTS
 from evofool.studies.ink.evidence import CAUSES
 from evofool.studies.ink.measures import Change, EdgeIndex
@@ -560,6 +561,21 @@ def test_more_and_less_ink_than_if_it_were_spread_evenly_by_hand():
     assert ink_tables.excess(study.results(), [BASE], "box:no") is not None  # what is no region leaves all pixels
 
 
+@pytest.mark.parametrize("region", ["mask:{}", "not:mask:{}", " mask:{}", "box:0,0,2,2\n", "box:9,9,9,9",
+                                    f"box:0,0,2,{'9' * 5000}", "center:0.5", "mask:"])  # fmt: skip
+def test_a_region_in_a_stranger_s_tags_opens_no_file(region, tmp_path, monkeypatch):
+    study = Study().arm(BASE, size=(3, 4), crossover="x")
+    study.runs = [drawn(BASE, 0, [0, 5])]
+    file = tmp_path / "mask.png"
+    Image.fromarray(np.array([[255, 0, 0, 0]] * 3, np.uint8)).save(file)
+    assert int(regions.mask(f"mask:{file}", 3, 4).sum()) == 3, "else nothing is shown"
+    monkeypatch.setattr(regions, "_from_file", lambda *_: pytest.fail("a file was opened"))
+    regions.mask.cache_clear()
+    found = ink_tables.excess(study.results(), [BASE], region.format(file))
+    assert found is not None
+    assert np.isfinite(found).all()
+
+
 def test_scaling_keeps_nothing_at_nothing_and_the_largest_at_one():
     found = ink_tables.scaled(np.array([[0.0, -2.0], [np.nan, 4.0]]))
     assert found is not None
@@ -596,13 +612,57 @@ def test_three_maps_stand_side_by_side_on_one_scale(study):
 
 
 def test_runs_when_the_limit_was_lifted_and_at_the_end_by_hand(study):
-    assert ink_tables.switch(study) == 2
-    found = {(end.schedule, end.seed): (end.lifted, end.last) for end in ink_tables.ends(study)}
+    assert schedules.switch(study) == 2
+    found = {(end.schedule, end.seed): (end.lifted, end.last) for end in schedules.ends(study)}
     assert found["center first", 0] == (0.8, 0.2)
     assert found["everywhere", 1] == (0.3, 0.2)
     assert found["center only", 3] == (0.8, 0.8)
     table = sheets_of(laid_out(study), "schedule")[0]
-    assert [(row[0], row[4]) for row in table.rows] == [("center first", 4), ("everywhere", 4), ("center only", 0)]
+    assert [(row[0], row[5]) for row in table.rows] == [("center first", 4), ("everywhere", 4), ("center only", 0)]
+    assert [row[2] for row in table.rows] == ["2"] * 3
+
+
+def test_the_generation_that_was_measured_before_the_limit_is_lifted_is_named(study):
+    runs = [dataclasses.replace(run, generations=[0, 1, 3, 4, 5]) if run.arm.startswith("schedule/") else run
+            for run in study.runs]  # fmt: skip
+    old = dataclasses.replace(study, runs=runs)
+    table = sheets_of(laid_out(old), "schedule")[0]
+    assert [row[2] for row in table.rows] == ["1"] * 3
+    assert "lifted after generation 2;" in table.caption
+    assert "since generation 1, the last one measured until then" in words_of(laid_out(old), "schedule")
+    assert {row["measured_in"] for row in tables_of(old)["schedule"].rows} == {1}
+
+
+def test_layers_are_told_where_no_image_was_tested(study):
+    """Rows of no image hold 0.0 for an accuracy that nobody knows."""
+    untested = [dataclasses.replace(row, accuracy=0.0, balanced=0.0, images=0) for row in study.accuracies
+                if row.variant]  # fmt: skip
+    bare = dataclasses.replace(study, accuracies=untested)
+    rows = next(sheet for sheet in sheets_of(laid_out(bare), "padding") if "what it costs" in sheet.caption).rows
+    assert {row[5:8] for row in rows} == {(None, None, None)}
+    assert [row[8:] for row in rows if row[8] is not None] == [(1, 1), (1, 1)]
+    assert {row["accuracy"] for row in tables_of(bare)["accuracies"].rows} == {None}
+    assert "accuracy not known" in str([panel.lines for panel in _panels(bare)])
+    assert not any("0.0%" in line for panel in _panels(bare) for line in panel.lines)
+    against = next(sheet for sheet in sheets_of(laid_out(bare), "pipeline")).columns
+    assert "accuracy" not in [column.title for column in against]
+
+
+def _panels(results: Results) -> list[Any]:
+    rows = ink_tables.cells(results, ink_tables.analyse(results)).values()
+    return [panel for row in rows for panel in ink_causes._band(row).panels if panel]
+
+
+def test_verdicts_have_a_colour_each(report):
+    text, _ = report
+    style = text[text.index("<style>") : text.index("</style>")]
+    shown = set(re.findall(r'<td class="verdict ([a-z-]+)"', text))
+    assert {"accused", "not-accused"} <= shown
+    for name in shown:
+        assert f"td.{name}" in style, name
+    colours = {name: re.search(rf"td\.{name}[^{{]*{{ color: (var\(--\w+\))", style)
+               for name in ("accused", "not-accused", "cannot-be-told")}  # fmt: skip
+    assert len({match.group(1) for match in colours.values() if match}) == 3
 
 
 def test_queries_by_arm_add_up(study):

@@ -181,9 +181,8 @@ def _front(results: Results, numbers: Numbers) -> Iterable[str]:
     least = next((at for at, picture in enumerate(pictures) if _convinces(results, picture)), None)
     text = f"More ink, more {name_of(numbers.target)}: "
     if least is not None:
-        some = count(pictures[least].ink, "pixel")
-        text += f"on the fronts of all runs {some} reach{'es' if pictures[least].ink == 1 else ''} the goal "
-        text += f"({percent(pictures[least].confidence)}), none with less; "
+        few = pictures[least]
+        text += f"the fewest pixels on any front that reach the goal are {few.ink:,} ({percent(few.confidence)}); "
     # The ends, where the goal is reached, and what comes before; what is left out leaves dots.
     last = len(pictures) - 1
     kept = {0, 1, 2, last, *([max(0, least - 1), least] if least is not None else [])}

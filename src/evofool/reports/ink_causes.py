@@ -405,9 +405,9 @@ def schedule(results: Results, numbers: Numbers) -> Iterable[Block]:
             str(arm.tags["schedule"]), row.runs, schedules.measured_at(every), float(np.median(then)) if then else None,
             float(np.median(last)) if last else None, better, row.reached, row.ink,
         ))  # fmt: skip
-    columns = (Column("schedule", kind="name"), Column("runs", 0), Column("measured in generation"), Column("fitness then", 4),
-               Column("fitness at the end", 4), Column("runs that became better", 0), Column("at the goal", 0),
-               Column("ink at the end", 1))  # fmt: skip
+    columns = (Column("schedule", kind="name"), Column("runs", 0), Column("measured in generation"),
+               Column("fitness then", 4), Column("fitness at the end", 4), Column("runs that became better", 0),
+               Column("at the goal", 0), Column("ink at the end", 1))  # fmt: skip
     yield Sheet(
         f"Medians over runs; lower fitness is better. The limit was lifted after generation {found.confined:,}; “then” "
         "is the last generation that was measured until that one.",

@@ -216,7 +216,7 @@ def operators(question: Question) -> list[Planned]:
                 f"{crossover} crossover, every inked pixel worth the same",
                 worth,
                 question.first.name,
-                lengths.fewer,
+                lengths.runs,
                 null=f"null/{crossover}/per-image",
                 tags={"kind": "additive", "crossover": crossover},
                 variant=flat,

@@ -133,8 +133,9 @@ def landscape(results: Results, index: EdgeIndex) -> Cause:
     elif not flat:
         why = "has no null to compare it with, or too few runs" if index.n else "has no ink, or was not drawn"
         return Cause(LANDSCAPE, None, effects, [f"The arm that is to be explained {why}."])
-    if flat and index.n and (index.direction or not is_sharp(index)):
-        why = f"lies {nearer(index.direction)}" if index.direction else "may lie anywhere, as far as so few runs tell"
+    side = index.direction if index.n >= FEWEST else 0
+    if flat and index.n and (side or index.n < FEWEST or not is_sharp(index)):
+        why = f"lies {nearer(side)}" if side else "may lie anywhere, as far as so few runs tell"
         sentences.append(
             f"The ink {why}, and ink is worth the same wherever it lies, alone and in pairs: single pixels and pairs "
             f"cannot show what more of them are worth."
@@ -279,11 +280,9 @@ def general(case: Case) -> Cause:
     if not is_told(zeros):
         return Cause(GENERAL, None, effects, [*sentences, "The network trained with zeros was run too little."])
     if not index.direction:
-        told = is_sharp(index)
-        words = "has no preference" if told else "was run too little to tell whether it has a preference"
-        return Cause(
-            GENERAL, False if told else None, effects, [*sentences, f"The network trained with zeros {words}."]
-        )
+        if not is_sharp(index):
+            return Cause(GENERAL, None, effects, [*sentences, "The network trained with zeros was run too little."])
+        return Cause(GENERAL, False, effects, [*sentences, "The network trained with zeros has no preference."])
     there = {padding for padding, _ in trained}
     one = "One network each" if len(there) == len(trained) else "A few networks each"
     caveat = f"{one}: how much training itself varies is not in the interval."

@@ -169,6 +169,8 @@ def _about(network: Network, plan: Plan) -> dict[str, Any]:
         "given": plan.config.said.get(network.name, network.name),
         "fingerprint": classifier.info.fingerprint,
         "architecture": card.get("architecture", ""),
+        "arguments": card.get("arguments", {}),
+        "epochs": card.get("epochs"),
         "padding": network.padding,
         "preparation": classifier.info.preparation,
         "accuracy": classifier.info.accuracy,
@@ -211,11 +213,11 @@ def _layers(classifier: Any, variant: Variant) -> tuple[list[str], list[str]]:
 
 
 def _transfer(plan: Plan, drawn: list[Done], store: Store) -> list[Any]:
-    """The drawings of the arm that all is compared with, shown otherwise; those that reached their goal."""
+    """The drawings of the arm that all is compared with, shown otherwise; also those that fell short of their goal."""
     if "transfer" not in set(plan.config.parts or arms.PARTS):
         return []
     sources = plan.config.sources
-    ran = [run for done in drawn for run in done.runs if run.arm == arms.BASE and run.reached is not None]
+    ran = [run for done in drawn for run in done.runs if run.arm == arms.BASE and run.final.places]
     encoding = plan.question.way().encoding(arms.Phase(EVERYWHERE), plan.question.first.size)
     return tasks.transfer(
         sorted(ran, key=lambda run: run.seed),

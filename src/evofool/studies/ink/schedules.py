@@ -96,7 +96,8 @@ def schedule_outcome(results: Results) -> Schedule | None:
     if only:
         sentences.append(
             f"Of runs that stayed in the middle, {only_better} of {len(only)} became better in the same generations: "
-            f"by {_mean(stayed)}{_since(only, confined)}. At the end, freedom is worth {_mean(beyond)} (below 0 = better)."
+            f"by {_mean(stayed)}{_since(only, confined)}. At the end, freedom is worth {_mean(beyond)} (below 0 = "
+            f"better)."
         )
     if everywhere.estimate is not None:
         sentences.append(f"Against runs that were free all the time the difference is {_mean(everywhere)}.")

@@ -17,6 +17,7 @@ from .evidence import (
     ACCUSES,
     CAUSES,
     DATA,
+    FEWEST,
     GENERAL,
     LANDSCAPE,
     OPERATORS,
@@ -121,7 +122,7 @@ def _headline(case: Case, judged: Sequence[Cause], schedule: Schedule | None) ->
     index = case.edge
     lines = [QUICK] if case.results.quick else []
     words = number(index.estimate, index.low, index.high, index.n, index.level)
-    if not case.told and index.direction:
+    if not case.told and index.direction and index.n >= FEWEST:
         lines.append(
             f"The ink lies {nearer(index.direction)} than the operators put it: edge index {words}; but whether the "
             f"classifier puts it there cannot be told."
@@ -183,6 +184,6 @@ def _advice(case: Case, judged: Sequence[Cause]) -> list[str]:
         lines.append("Train again on images shifted or cropped at random, and see whether the preference goes.")
     if LANDSCAPE in accused:
         lines.append("To see what the network makes of the rest of the canvas, say where ink may lie (--region).")
-    if not lines and not case.told and not case.edge.direction:
+    if not lines and not case.told and not (case.edge.direction and case.edge.n >= FEWEST):
         lines.append("Run more: give each arm at least ten runs.")
     return lines
