@@ -61,14 +61,17 @@ format: $(VENV)/.installed-test ## Bring all files into the house format.
 bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/adapters.py
+	$(BIN)/python benchmarks/ink.py
 
 docs: $(VENV)/.installed ## Write the pages with figures anew from the numbers of their runs.
 	$(BIN)/python docs/make_operator_study.py
 	$(BIN)/python docs/make_reliability.py
+	$(BIN)/python docs/make_why_edges.py
 
 docs-check: $(VENV)/.installed ## See that those pages agree with the numbers.
 	$(BIN)/python docs/make_operator_study.py --check
 	$(BIN)/python docs/make_reliability.py --check
+	$(BIN)/python docs/make_why_edges.py --check
 
 clean: ## Remove caches and other leftovers; runs/ and the environments stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -72,7 +72,9 @@ def study(path: Path) -> dict[str, Any]:
 def test_drawing_ends_with_its_findings_and_its_report(drawing: tuple[Path, Any]) -> None:
     out, done = drawing
     assert done.returncode == 0, done.stderr
-    assert "2 runs on digits, 28 x 28 pixels, to 7 at 90%: at most 2,441 queries, one of the blank canvas" in done.stderr
+    assert (
+        "2 runs on digits, 28 x 28 pixels, to 7 at 90%: at most 2,441 queries, one of the blank canvas" in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert done.stdout.startswith("• Both runs made digits say 7 at 90% or more")
     assert done.stdout.strip().endswith(f"report: {out / 'report.html'}")

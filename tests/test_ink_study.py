@@ -538,13 +538,15 @@ def test_a_study_has_everything(plan: planning.Plan, outcome: run.Outcome, data:
     assert set(outcome.seconds) == {"where", "operators", "landscape", "padding", "position", "pipeline", "schedule"}
 
 
-def test_findings_and_transfer_are_of_what_reached_its_goal(data: Path) -> None:
+def test_findings_are_of_what_reached_its_goal_and_transfer_of_all_that_has_ink(data: Path) -> None:
     base = Config("ink_nets:small", "cat", options=MODULE, others=("ink_nets:alike",), parts=("where", "transfer"),
                   runs=4, fewer=1, generations=30, population=6)  # fmt: skip
     outcome = run.execute(planning.plan(base), workers=1)
     reached = [run_.seed for run_ in outcome.results.of(arms.BASE) if run_.reached is not None]
     assert 0 < len(reached) < 4, "all reach the goal, or none"
-    assert sorted({each.seed for each in outcome.results.transfer}) == reached
+    inked = [run_.seed for run_ in outcome.results.of(arms.BASE) if run_.final.places]
+    assert sorted({each.seed for each in outcome.results.transfer}) == inked
+    assert sorted({finding.seed for finding in outcome.findings if finding.arm == arms.BASE}) == reached
     assert {each.arm for each in outcome.results.transfer} == {arms.BASE}
     classifier = load_classifier("ink_nets:small", MODULE)
     assert outcome.findings

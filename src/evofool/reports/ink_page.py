@@ -132,7 +132,7 @@ def _verdict(results: Results, numbers: Numbers) -> Iterable[Block]:
     columns = (Column("cause", kind="name"), Column("verdict", kind="verdict"), Column("because", kind="text"))
     yield Sheet(
         "Each possible cause. A cause is accused only where its experiment moves the ink; “cannot be told” means that "
-        "too little was run, or that a control failed.",
+        "too little was run, that a control failed, or that what was run does not decide.",
         columns,
         rows,
     )
