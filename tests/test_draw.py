@@ -454,7 +454,7 @@ def test_a_blank_canvas_that_is_the_class_already_needs_no_ink() -> None:
 def test_what_is_never_reached_leaves_the_best_attempt_and_no_finding() -> None:
     for goal in ("confidence", "front"):
         outcome = drawn("hopeless", goal=goal)
-        assert not outcome.findings and not outcome.pictures and not run.drawings(outcome)
+        assert not outcome.findings and not outcome.pictures
         for run_ in outcome.results.runs:
             assert run_.reached is None and run_.ended is None and run_.shrunk is None and run_.best.prediction == 1
             assert run_.queries == issued(outcome)[run_.seed]

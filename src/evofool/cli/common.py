@@ -201,6 +201,13 @@ def count_of_workers(workers: int | None) -> int:
     return count
 
 
+def resume_options(plan: Any) -> str:
+    """What `evofool resume` takes besides the directory of a run with this plan."""
+    from ..classifiers.support.sources import reaches
+
+    return " --trust-code" if reaches(plan.config.sources) else ""
+
+
 @contextmanager
 def resumable(path: Path, more: str = "") -> Iterator[None]:
     """Whatever ends this block early, say how to go on; `more` are options that this takes."""

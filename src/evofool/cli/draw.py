@@ -27,6 +27,7 @@ from .common import (
     levels,
     new_directory,
     resumable,
+    resume_options,
     say,
     ticks,
 )
@@ -263,13 +264,6 @@ def rewrite(path: Path) -> Path:
     from ..studies.draw.results import load
 
     return drawing.write(load(path / "study.json"), path)
-
-
-def resume_options(plan: Plan) -> str:
-    """What `evofool resume` takes besides the directory."""
-    from ..classifiers.support.sources import reaches
-
-    return " --trust-code" if reaches(plan.config.sources) else ""
 
 
 def _announcement(plan: Plan) -> str:

@@ -27,6 +27,7 @@ from .common import (
     names,
     new_directory,
     resumable,
+    resume_options,
     say,
     ticks,
 )
@@ -198,13 +199,6 @@ def rewrite(path: Path) -> Path:
     from ..studies.ink.results import load
 
     return ink.write(load(path / "study.json"), path)
-
-
-def resume_options(plan: Plan) -> str:
-    """What `evofool resume` takes besides the directory."""
-    from ..classifiers.support.sources import reaches
-
-    return " --trust-code" if reaches(plan.config.sources) else ""
 
 
 def _announcement(plan: Plan) -> str:

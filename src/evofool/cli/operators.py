@@ -28,6 +28,7 @@ from .common import (
     names,
     new_directory,
     resumable,
+    resume_options,
     say,
     ticks,
 )
@@ -215,13 +216,6 @@ def rewrite(path: Path) -> Path:
     from ..studies.operators.results import load
 
     return write(load(path / "study.json"), path)
-
-
-def resume_options(plan: Plan) -> str:
-    """What `evofool resume` takes besides the directory."""
-    from ..classifiers.support.sources import reaches
-
-    return " --trust-code" if reaches(plan.config.sources) else ""
 
 
 def _announcement(plan: Plan, seconds: float, workers: int, duration: Any) -> str:

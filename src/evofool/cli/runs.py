@@ -22,6 +22,7 @@ from .common import (
     download_meter,
     printable,
     resumable,
+    resume_options,
     say,
 )
 
@@ -82,7 +83,7 @@ def resume(
         plan, directory = study.reopen(
             run, allow_drift=allow_drift, trust_code=trust_code, progress=download_meter(meter)
         )
-    with resumable(run, verb.resume_options(plan)), directory:
+    with resumable(run, resume_options(plan)), directory:
         say(f"{run}: {_standing(plan, directory)}", quiet=quiet)
         command = str(directory.run.get("command", ""))
         verb.conduct(plan, directory, run, workers=count, command=command, quiet=quiet, as_json=as_json)

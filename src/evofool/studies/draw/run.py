@@ -21,7 +21,7 @@ from ...rundir import Finding, RunDirectory
 from ...runs import classifier_of
 from ...store import Store
 from .planning import Config, Plan, plan
-from .results import Drawn, Results
+from .results import Results
 from .shards import Done, blank, run_shard
 
 KIND = "draw"
@@ -207,8 +207,3 @@ def save(directory: RunDirectory, pictures: dict[str, torch.Tensor], findings: l
         rundir.image_of(directory.path, finding)
     rundir.write_findings(directory.path, findings)
     write_bytes(directory.path / "study.json", results.encode())
-
-
-def drawings(outcome: Outcome) -> list[Drawn]:
-    """The runs that reached their goal, the fewest pixels first."""
-    return sorted((run for run in outcome.results.runs if run.reached is not None), key=lambda run: run.final.ink)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ... import genome, objectives, regions, rundir, runs
+from ...algorithms import adaptive_penalty
 from ...algorithms.adaptive_penalty import AdaptivePenalty
 from ...algorithms.nsga2 import NSGA2
 from ...checkpoint import Checkpoints
@@ -181,9 +182,11 @@ class Judge:
         Where fitness does not say it all (two objectives, or a lambda of its own) it is the one with the least ink of
         those that reach the goal, else the most confident one.
         """
+        if isinstance(self.drawing.algorithm, AdaptivePenalty):
+            return adaptive_penalty.best(state)
         reaches = self.reaches(state.scores, state.genomes)
         fitness = state.fitness
-        if isinstance(self.drawing.algorithm, AdaptivePenalty | NSGA2):
+        if isinstance(self.drawing.algorithm, NSGA2):
             confidence = self.confidence(state.scores).masked_fill(state.scores.isnan().any(-1), torch.nan)
             fitness = torch.where(reaches, objectives.ink(state.genomes), -confidence)
         fitness = fitness.nan_to_num(nan=torch.inf)
