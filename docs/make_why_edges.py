@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from why_edges_words import ANSWER, AROUND, answer
+from why_edges_words import AROUND, introduction
 
 from evofool.files import write_bytes
 from evofool.reports import ink_page, ink_tables, markdown
@@ -90,8 +90,7 @@ def text(found: dict[str, Results]) -> str:
     """The page."""
     main = found[MAIN]
     layout = ink_page.page(main, ink_tables.analyse(main))
-    introduction = ANSWER.format(**answer(main)) if MAIN in found else ""
-    made = markdown.render(layout, introduction=introduction, figures="why-edges/figures")
+    made = markdown.render(layout, introduction=introduction(main), figures="why-edges/figures")
     others = {name: results for name, results in found.items() if name != MAIN}
     return f"{made}\n{AROUND}" + ("\n" + "\n".join(beside(found)) + "\n" if others else "")
 

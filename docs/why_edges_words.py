@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,16 @@ the distance to the border that the same operators give it when nothing is to be
 no preference). All three crossovers do it alike: {crossovers}.
 
 **It flees the middle more than it seeks the edge.** One black pixel in the middle of the white canvas (rings
-{inner}) changes the log-odds of "cat" by {middle}, and only {middle_share} of the pixels there raise it. On the
+{inner}) changes the log-odds of "cat" by {middle}, and {middle_share} of the pixels there raise it. On the
 {outer} outermost rings a pixel changes them by {edge}, and {edge_share} raise it. A pixel near the border is
 looked at by fewer filters than one in the middle: where ink speaks against a cat, the border is where it speaks
 most quietly. Knowing nothing but the effect of each single pixel, one can tell where evolution will put them:
 an inked pixel does more than {percentile} of all pixels (50% would be chance).
 
 **It depends on how the 0.015 is read.** All this is for one pixel more in 1.5% of the children. Read as a chance
-of every pixel of every child, about {rain} pixels fall on each child at once, and the drawings have {gene_ink}; their
-edge indices are {gene}: so many pixels together say something else than each alone.
+of every pixel of every child, about {rain} pixels fall on each child at once, and the drawings have
+{gene_ink} pixels in the median. Their edge indices are {gene}: so many pixels together say something else than each
+alone.
 
 **Padding takes part, and is not the whole of it.** {swap} Networks of the same architecture trained with other
 padding draw at {trained} of the null's distance: the one trained with circular padding, for which there is no
@@ -66,6 +68,7 @@ python docs/make_why_edges.py --from runs/why-edges --as cat
 All that follows is the report of that run.
 """
 
+_WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False}
 AROUND = """
 ## What this does not show
 
@@ -81,7 +84,14 @@ evofool study ink --classifier inception/ --target cat --data cats/ --canvas 1 -
 """
 
 
-def answer(results: Results) -> dict[str, str]:
+def introduction(results: Results) -> str:
+    """The answer, with its lines filled."""
+    parts = ANSWER.format(**_numbers(results)).strip().split("\n\n")
+    plain = ("```", "##", "<!--")
+    return "\n\n".join(part if part.startswith(plain) else textwrap.fill(part, 120, **_WHOLE) for part in parts)
+
+
+def _numbers(results: Results) -> dict[str, str]:
     """The numbers of the answer, in words."""
     found = verdict.verdict(results)
     base = results.arm(results.base)
@@ -119,7 +129,7 @@ def answer(results: Results) -> dict[str, str]:
         ),
         "rain": f"{0.015 * own.size[0] * own.size[1]:.0f}",
         "gene": _list(f"{arm.tags['crossover']} {_index(results, arm.name)}" for arm in gene),
-        "gene_ink": _list(_pixels([run.best.ink for run in results.of(arm.name)]) for arm in gene),
+        "gene_ink": _list(f"{np.median([run.best.ink for run in results.of(arm.name)]):.0f}" for arm in gene),
         "inner": f"{int(rings.max()) - 3} to {int(rings.max())}",
         "outer": "3",
         "middle": f"{effects[inner].mean():+.2f}",
@@ -169,7 +179,7 @@ def _swap(results: Results) -> str:
         )
     return (
         "Pad the same weights otherwise, without training them again, and most runs find nothing to draw any more "
-        f"({'; '.join(words)} of all single pixels raise the cat)."
+        f"({'; '.join(words)}; the shares are of single pixels that raise the cat)."
         if words
         else "The padding of these weights was not swapped."
     )
