@@ -270,7 +270,7 @@ def _announcement(plan: Plan) -> str:
     config, info = plan.config, plan.info
     height, width = plan.arm.size
     goal = {
-        "confidence": f"{info.class_names[plan.target]} at {config.confidence:.0%}",
+        "confidence": f"{info.class_names[plan.target]} at {100 * config.confidence:.10g}%",
         "boundary": f"the boundary of {info.class_names[plan.target]}",
         "front": f"the front of ink and {info.class_names[plan.target]}",
     }[config.goal]
