@@ -792,3 +792,44 @@ def test_mnist_shipped() -> None:
     assert len(outcome.findings) == 1
     scores = load_classifier("mnist95")(next(iter(outcome.pictures.values()))[None].float() / 255)
     assert int(scores.argmax()) == 3 and float(scores.softmax(1).max()) >= 0.96
+
+
+# What a second look found -------------------------------------------------------------------------------------------
+
+
+def test_a_typing_error_in_a_region_that_the_run_never_reaches_is_told() -> None:
+    with pytest.raises(SpecError, match="region 'bad'"):
+        planning.plan(config(region=("center:0.5@0-10000", "bad")))
+
+
+def test_a_mask_is_the_same_one_wherever_a_run_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width = planning.plan(EDGES).arm.size
+    levels = torch.full((1, height, width), 255, dtype=torch.uint8)
+    write_png(tmp_path / "mask.png", levels)
+    monkeypatch.chdir(tmp_path)
+    for text in ("mask:mask.png", "not:mask:mask.png", "center:0.5"):
+        assert regions.absolute(text) == text.replace("mask.png", str(tmp_path / "mask.png"))
+    assert planning.plan(config(region=("mask:mask.png",))).config.region == (f"mask:{tmp_path / 'mask.png'}",)
+
+
+def test_the_confidence_of_a_finding_is_that_of_the_class_that_is_seen() -> None:
+    outcome = drawn(goal="boundary", within=0.2)
+    assert outcome.findings, "none reached the boundary"
+    classifier = load_classifier("ink_nets:edges", {"trust_code": True})
+    for finding in outcome.findings:
+        scores = classifier(outcome.pictures[finding.file][None].float() / 255)
+        seen = objectives.probabilities(scores, classifier.info)[0]
+        assert finding.prediction == int(seen.argmax())
+        assert finding.confidence == pytest.approx(float(seen.max()), abs=1e-5)
+    assert any(finding.prediction != 0 for finding in outcome.findings), "all were read as the wanted class"
+
+
+def test_too_much_for_memory_is_told_before_anything_is_made() -> None:
+    for changes in ({"size": (99_999, 99_999)}, {"population": 10**8}, {"population": 10**6, "size": (4096, 4096)}):
+        with pytest.raises(SpecError, match="expected"):
+            planning.plan(config(**changes))
+
+
+def test_the_question_is_not_shrunk_unless_that_is_said() -> None:
+    assert not any(run_.shrunk for run_ in drawn(preset="question").results.runs)
+    assert any(run_.shrunk for run_ in drawn(preset="question", shrink=True).results.runs)

@@ -232,3 +232,18 @@ def test_a_class_that_a_top_k_answer_leaves_out_is_the_worst_and_no_failure():
         found = fitness(name, left_out)
         assert found[0, 0] == INF and found[0, 1].isfinite()
     assert fitness("boundary", left_out)[0].isfinite().all()
+
+
+def test_a_thousand_classes_that_are_all_unlikely_are_no_tie() -> None:
+    scores = torch.full((1, 3, 1000), 0.997 / 999)
+    scores[0, :, 7] = 0.003  # the best; the others have 0.000998 each
+    scores[0, 2, 8] = 0.003
+    members = drawn(scores.tolist(), [[7, 9, 8]], [[0, 0, 0]])
+    many = info("probabilities", 1000)
+    assert fitness("boundary", members, "probabilities")[0].tolist() == pytest.approx([0.25, 0.25, 0.0], abs=2e-3)
+    assert criteria.near_boundary(members, many).tolist() == [[False, False, True]]
+
+
+def test_a_tie_for_the_third_place_is_no_boundary() -> None:
+    members = drawn([[[0.6, 0.2, 0.2], [0.45, 0.45, 0.1]]], [[1, 1]], [[0, 0]])
+    assert criteria.near_boundary(members, info("probabilities")).tolist() == [[False, True]]

@@ -23,7 +23,7 @@ from evofool.classifiers.support import card as cards
 from evofool.contracts import Dataset
 from evofool.data import load_data
 from evofool.encodings.ink import Ink
-from evofool.errors import ClassifierError, DataError, SpecError
+from evofool.errors import ClassifierError, DataError, SpecError, TargetError
 from evofool.operators.lists import mask_of
 from evofool.rundir import RunDirectory
 from evofool.studies.draw import shards
@@ -722,3 +722,83 @@ def test_digits_shipped() -> None:
     assert len(swapped) == 3 and plain.accuracy > 0.9 and plain.images == 1000
     assert all(each.changed for each in swapped) and len(found.maps[0].effects) == 28 * 28
     assert found.classifiers[0]["padding"] == "zeros" and found.lean is not None
+
+
+# What a second look found -------------------------------------------------------------------------------------------
+
+
+def test_a_twin_with_other_classes_is_not_compared_by_number(tmp_path: Path, data: Path) -> None:
+    first = card(tmp_path / "zeros", "zeros")
+    twin = card(tmp_path / "reflect", "reflect", seed=1)
+    turned = card(tmp_path / "turned", "circular", seed=2, class_names=tuple(reversed(ink_nets.NAMES)))
+    config = dataclasses.replace(
+        SMALL, classifier=str(first), others=(str(twin), str(turned)), options={}, parts=("padding",), data=str(data)
+    )
+    plan = planning.plan(config)
+    assert [network.padding for network in plan.question.others] == ["reflect"], "the twin itself was not found"
+    asked = {arm.classifier for arm in plan.planned if arm.part == "padding"}
+    assert str(twin) in asked and str(turned) not in asked
+
+
+def test_where_the_limit_is_lifted_is_measured_in_every_schedule() -> None:
+    """Generation 77 is none that curves usually show."""
+    assert 77 not in shards.measured_at(120) and 77 not in shards.shown_at(120)
+    config = dataclasses.replace(SMALL, parts=("schedule",), confined=77, free=43)
+    found = run.execute(planning.plan(config), workers=1).results
+    names = [arm.name for arm in found.arms if arm.part == "schedule"]
+    assert len(names) == 3
+    for name in names:
+        for each in found.of(name):
+            assert 77 in each.generations and each.generations[-1] == 120, name
+
+
+def test_a_null_keeps_no_pictures_of_its_way(results: Results) -> None:
+    nulls = [each for arm in results.arms if arm.variant.endswith("flat") for each in results.of(arm.name)]
+    others = [each for each in results.of(arms.BASE)]
+    assert nulls and all(len(each.strip) == 1 for each in nulls)
+    assert others and all(len(each.strip) > 1 for each in others)
+
+
+def test_a_blank_canvas_without_an_answer_ends_the_map_in_one_line() -> None:
+    classifier = load_classifier("ink_nets:small", MODULE)
+    blank = Ink((10, 10)).decode(torch.zeros(1, 1, 10, 10, dtype=torch.bool))[0]
+    silent = Silent(classifier, lambda images: (images == blank).flatten(1).all(1))
+    assert bool(silent(blank).isnan().all()), "it answers all the same"
+    task = MapTask("silent", Variant(), 0, (1.0,), (0.0,), (10, 10))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.runs, "loaded", lambda *_: silent)
+        with pytest.raises(TargetError, match="no answer to the blank canvas"):
+            task.run(lambda n, note="": None)
+
+
+def test_what_another_network_does_not_answer_is_not_told() -> None:
+    classifier = load_classifier("ink_nets:small", MODULE)
+    mute = Silent(classifier, lambda images: torch.ones(len(images), dtype=torch.bool))
+    picture = Picture([3, 44], 0.9, 0)
+    drawn = Drawn(arms.BASE, "small", 0, picture, 1, 1, None, [], [], [], [], [], [])
+    told = tasks.transfer(
+        [drawn], classifier, {"mute": (mute, 0), "same": (classifier, 0)}, 0, Ink((10, 10)), store=None
+    )
+    assert {each.shown for each in told} > {"to same", "blur"} and "to mute" not in {each.shown for each in told}
+    json.dumps([dataclasses.asdict(each) for each in told], allow_nan=False)
+
+
+def test_accuracy_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = load_classifier("ink_nets:small", MODULE)
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (23, 1, 10, 10), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 2, (23,), generator=generator)
+    whole = tasks.accuracy(classifier, pictures, labels, 0, account="a", store=None)
+    monkeypatch.setattr(tasks, "SOME", 5)
+    assert tasks.accuracy(classifier, pictures, labels, 0, account="a", store=None) == whole
+    right = (classifier(pictures.float() / 255).argmax(1) == labels).double()
+    assert whole[0] == pytest.approx(float(right.mean()), abs=1e-6) and 0 < whole[0] < 1
+
+
+def test_which_layers_were_changed_is_told_without_test_images(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        SMALL, classifier=str(card(tmp_path / "zeros", "zeros")), others=(), options={}, parts=("padding",)
+    )
+    found = run.execute(planning.plan(config), workers=1).results.accuracies
+    assert {each.variant for each in found} == {"padding reflect", "padding replicate", "padding circular"}
+    assert all(each.images == 0 and len(each.changed) == 2 for each in found)

@@ -423,8 +423,9 @@ def schedule(question: Question) -> list[Planned]:
     whole = confined + free
     plans = {
         "center first": (Phase(CENTER, confined), Phase("everywhere", whole)),
-        "everywhere": (Phase("everywhere", whole),),
-        "center only": (Phase(CENTER, whole),),
+        # In two phases of the same region, so that all three are measured when the limit is lifted.
+        "everywhere": (Phase("everywhere", confined), Phase("everywhere", whole)),
+        "center only": (Phase(CENTER, confined), Phase(CENTER, whole)),
     }
     return [
         _intervention(
