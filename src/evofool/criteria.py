@@ -20,11 +20,8 @@ def confident(evaluated: Evaluated, info: ClassifierInfo, *, probability: float 
 
 
 def near_boundary(evaluated: Evaluated, info: ClassifierInfo, *, within: float = 0.01) -> Bool[Tensor, "B n"]:
-    """The label that the member carries ties with the best other class, and no third one has more.
+    """The label that the member carries ties with the best other class.
 
     See `objectives.boundary`; of two classes that is |p - 0.5| <= within.
     """
-    own = objectives.true_class_probability(evaluated, info)
-    several = objectives.probabilities(evaluated.scores, info)
-    first_two = own >= several.topk(min(2, several.shape[-1]), dim=-1).values[..., -1]
-    return (objectives.boundary(evaluated, info) <= within) & first_two
+    return objectives.boundary(evaluated, info) <= within
