@@ -6,10 +6,11 @@ import base64
 import dataclasses
 import functools
 import hashlib
+import json
 import multiprocessing
 import platform
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,8 @@ from .classifiers import load_classifier
 from .classifiers.support.settings import Settings
 from .contracts import Classifier, ClassifierInfo
 from .errors import ClassifierError, ClassifierWarning, DamagedRunError, UserError
-from .rundir import RunDirectory
+from .files import write_bytes, write_png
+from .rundir import Finding, RunDirectory
 from .store import Store
 from .variants import Variant
 
@@ -256,3 +258,42 @@ class Shown:
         """The inverse of `to_json`; `kind` is the class of `about`."""
         pixels = np.frombuffer(base64.b64decode(raw["bytes"]), np.uint8).reshape(raw["shape"])
         return Shown(kind(**raw["about"]), torch.from_numpy(pixels.copy()))
+
+
+def numbered(shown: Iterable[Shown]) -> tuple[list[Finding], dict[str, torch.Tensor]]:
+    """Findings with their numbers, and their pictures by file name."""
+    findings, pictures = [], {}
+    for number, each in enumerate(shown, 1):
+        file = f"images/finding_{number:05d}.png"
+        findings.append(dataclasses.replace(each.about, number=number, file=file))
+        pictures[file] = each.image
+    return findings, pictures
+
+
+def save(
+    directory: RunDirectory,
+    *,
+    pictures: Mapping[str, torch.Tensor],
+    findings: list[Finding],
+    timings: Mapping[str, Any],
+    numbers: str,
+) -> None:
+    """Write what a finished run leaves behind: images/, findings.jsonl, timings.json, study.json.
+
+    Args:
+        directory: of the run.
+        pictures: by file name, bytes [C H W]; what was sent, pixel by pixel.
+        findings: their images are among the pictures.
+        timings: how long things took, apart from the numbers, which are always the same.
+        numbers: study.json.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    for name, picture in pictures.items():
+        write_png(directory.path / name, picture)
+    for finding in findings:
+        rundir.image_of(directory.path, finding)
+    rundir.write_findings(directory.path, findings)
+    write_bytes(directory.path / "timings.json", (json.dumps(timings, indent=1) + "\n").encode())
+    write_bytes(directory.path / "study.json", numbers.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -126,6 +127,22 @@ Concurrency = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Load a classifier whose file is a program, or that a run directory names.")
 ]
+Budget = Annotated[int | None, typer.Option(metavar="N", help="Most queries of one run.", show_default=False)]
+Canvas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL",
+        help="Gray level of the blank, 0 black to 1 white, or R,G,B (the background of the training data).",
+        show_default=False,
+    ),
+]
+InkLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--ink", metavar="LEVEL", help="Gray level of the ink (the opposite of the blank).", show_default=False
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be asked, run nothing.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)]
 
 
@@ -199,6 +216,58 @@ def count_of_workers(workers: int | None) -> int:
     if count < 1:
         raise UserError(f"--workers {count}: expected at least 1")
     return count
+
+
+def conduct(
+    doing: str,
+    study: Any,
+    write: Any,
+    sentences: Any,
+    plan: Any,
+    directory: Any,
+    out: Path,
+    *,
+    workers: int,
+    command: str,
+    quiet: bool,
+    as_json: bool,
+    more: Any = None,
+) -> None:
+    """Run what is left of a plan, write everything, say what came out.
+
+    Args:
+        doing: stands before the bar.
+        study: the module that executes the plan and keeps what comes of it.
+        write: writes a report from results into a directory, and gives its path.
+        sentences: what the results say, in the order of their weight.
+        plan, directory, out, workers, command, quiet, as_json: as they were given.
+        more: what else there is to say in JSON, from the results.
+    """
+    from ..progress import progress
+
+    with progress(doing, plan.evaluations, quiet=quiet) as meter:
+        outcome = study.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
+    results = outcome.results
+    with progress("writing the report", None, quiet=quiet):
+        study.keep(outcome, directory)
+        report = write(results, out)
+    told = sentences(results)
+    if as_json:
+        summary = {
+            "report": str(report),
+            **{name: results.queries(of=of) for name, of in _COUNTED.items()},
+            "kills": results.ledger["kills"],
+            **(more(results) if more else {}),
+            "findings": told,
+        }
+        typer.echo(json.dumps(summary))
+    elif not quiet:
+        for line in told:
+            typer.echo(f"• {line}")
+        typer.echo(f"\nreport: {report}")
+
+
+_COUNTED = {"queries": "issued", "repeated": "repeated", "lost": "lost"}
 
 
 def resume_options(plan: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from . import common
 from .common import (
+    Budget,
+    Canvas,
     Concurrency,
     DataDir,
     Device,
+    DryRun,
+    InkLevel,
     Json,
     Out,
     Quiet,
@@ -29,13 +33,12 @@ from .common import (
     resumable,
     resume_options,
     say,
-    ticks,
 )
 
 if TYPE_CHECKING:
     from ..rundir import RunDirectory
     from ..studies.draw.planning import Config, Plan
-    from ..studies.draw.run import Outcome
+    from ..studies.draw.results import Results
 
 
 def draw(
@@ -110,18 +113,8 @@ def draw(
             metavar="N", help="Draw on N x N pixels (or HxW), brought to the classifier's.", show_default=False
         ),
     ] = None,
-    canvas: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL",
-            help="Gray level of the blank, 0 black to 1 white, or R,G,B (the background of the training data).",
-            show_default=False,
-        ),
-    ] = None,
-    ink: Annotated[
-        str | None,
-        typer.Option(metavar="LEVEL", help="Gray level of the ink (the opposite of the blank).", show_default=False),
-    ] = None,
+    canvas: Canvas = None,
+    ink: InkLevel = None,
     generations: Annotated[
         int | None, typer.Option(metavar="N", help="After the initial one (400).", show_default=False)
     ] = None,
@@ -146,9 +139,7 @@ def draw(
             show_default=False,
         ),
     ] = None,
-    budget: Annotated[
-        int | None, typer.Option(metavar="N", help="Most queries of one run.", show_default=False)
-    ] = None,
+    budget: Budget = None,
     total_budget: Annotated[
         int | None, typer.Option(metavar="N", help="Most queries of all runs, in equal shares.", show_default=False)
     ] = None,
@@ -175,9 +166,7 @@ def draw(
     concurrency: Concurrency = None,
     trust_code: TrustCode = False,
     workers: Workers = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be asked, run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -236,26 +225,12 @@ def draw(
         conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
 
 
-def conduct(
-    plan: Plan, directory: RunDirectory, out: Path, *, workers: int, command: str, quiet: bool, as_json: bool
-) -> None:
-    """Draw what is left, write everything, say what came out."""
-    from ..progress import progress
+def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
+    """Run what is left, write everything, say what came out; see `common.conduct`."""
     from ..reports import drawing
     from ..studies.draw import run
 
-    with progress("drawing", plan.evaluations, quiet=quiet) as meter:
-        outcome = run.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
-    with progress("writing the report", None, quiet=quiet):
-        run.keep(outcome, directory)
-        report = drawing.write(outcome.results, out)
-    summary = _summary(outcome, report)
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        for line in summary["findings"]:
-            typer.echo(f"• {line}")
-        typer.echo(f"\nreport: {report}")
+    common.conduct("drawing", run, drawing.write, drawing.sentences, plan, directory, out, more=_more, **given)
 
 
 def rewrite(path: Path) -> Path:
@@ -319,23 +294,15 @@ def _command(config: Config) -> str:
     return shlex.join([*words, "-o", "DIR"])
 
 
-def _summary(outcome: Outcome, report: Path) -> dict[str, Any]:
-    from ..reports import drawing
-
-    results = outcome.results
+def _more(results: Results) -> dict[str, Any]:
+    """What there is to say in JSON besides."""
     return {
-        "report": str(report),
         "runs": len(results.runs),
         "reached": sum(run.reached is not None for run in results.runs),
         "drawings": [
             {"seed": run.seed, "ink": run.final.ink, "confidence": run.final.confidence, "places": run.final.places}
             for run in results.runs
         ],
-        "queries": results.queries(),
-        "repeated": results.queries(of="repeated"),
-        "lost": results.queries(of="lost"),
-        "kills": results.ledger["kills"],
-        "findings": drawing.sentences(results),
     }
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import common
 from .common import (
+    Budget,
+    Canvas,
     Concurrency,
     DataDir,
     Device,
+    DryRun,
+    InkLevel,
     Json,
     Out,
     Quiet,
@@ -29,13 +33,12 @@ from .common import (
     resumable,
     resume_options,
     say,
-    ticks,
 )
 
 if TYPE_CHECKING:
     from ..rundir import RunDirectory
     from ..studies.ink.planning import Config, Plan
-    from ..studies.ink.run import Outcome
+    from ..studies.ink.results import Results
 
 
 def ink(
@@ -92,18 +95,8 @@ def ink(
     fewer: Annotated[
         int | None, typer.Option(metavar="N", help="Runs of every intervention (10).", show_default=False)
     ] = None,
-    canvas: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL",
-            help="Gray level of the blank, 0 black to 1 white, or R,G,B (the background of the training data).",
-            show_default=False,
-        ),
-    ] = None,
-    ink: Annotated[
-        str | None,
-        typer.Option(metavar="LEVEL", help="Gray level of the ink (the opposite of the blank).", show_default=False),
-    ] = None,
+    canvas: Canvas = None,
+    ink: InkLevel = None,
     pixels: Annotated[
         int | None,
         typer.Option(
@@ -112,18 +105,14 @@ def ink(
             show_default=False,
         ),
     ] = None,
-    budget: Annotated[
-        int | None, typer.Option(metavar="N", help="Most queries of one run.", show_default=False)
-    ] = None,
+    budget: Budget = None,
     data_dir: DataDir = None,
     with_: With = None,
     device: Device = None,
     concurrency: Concurrency = None,
     trust_code: TrustCode = False,
     workers: Workers = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be asked, run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -171,26 +160,12 @@ def ink(
         conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
 
 
-def conduct(
-    plan: Plan, directory: RunDirectory, out: Path, *, workers: int, command: str, quiet: bool, as_json: bool
-) -> None:
-    """Run what is left of a study, write everything, say what came out."""
-    from ..progress import progress
+def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
+    """Run what is left, write everything, say what came out; see `common.conduct`."""
     from ..reports import ink
     from ..studies.ink import run
 
-    with progress("drawing", plan.evaluations, quiet=quiet) as meter:
-        outcome = run.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
-    with progress("writing the report", None, quiet=quiet):
-        run.keep(outcome, directory)
-        report = ink.write(outcome.results, out)
-    summary = _summary(outcome, report)
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        for line in summary["findings"]:
-            typer.echo(f"• {line}")
-        typer.echo(f"\nreport: {report}")
+    common.conduct("drawing", run, ink.write, ink.sentences, plan, directory, out, more=_more, **given)
 
 
 def rewrite(path: Path) -> Path:
@@ -241,16 +216,6 @@ def _command(config: Config) -> str:
     return shlex.join([*words, "-o", "DIR"])
 
 
-def _summary(outcome: Outcome, report: Path) -> dict[str, Any]:
-    from ..reports import ink
-
-    results = outcome.results
-    return {
-        "report": str(report),
-        "queries": results.queries(),
-        "repeated": results.queries(of="repeated"),
-        "lost": results.queries(of="lost"),
-        "kills": results.ledger["kills"],
-        "quick": results.quick,
-        "findings": ink.sentences(results),
-    }
+def _more(results: Results) -> dict[str, Any]:
+    """What there is to say in JSON besides."""
+    return {"quick": results.quick}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from . import common
 from .common import (
     Concurrency,
     Data,
@@ -30,13 +30,12 @@ from .common import (
     resumable,
     resume_options,
     say,
-    ticks,
 )
 
 if TYPE_CHECKING:
     from ..rundir import RunDirectory
     from ..studies.operators.planning import Config, Plan
-    from ..studies.operators.run import Outcome
+    from ..studies.operators.results import Results
 
 
 def _settings(items: list[str]) -> dict[str, tuple[str, ...]]:
@@ -188,26 +187,12 @@ def operators(
         conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
 
 
-def conduct(
-    plan: Plan, directory: RunDirectory, out: Path, *, workers: int, command: str, quiet: bool, as_json: bool
-) -> None:
-    """Run what is left of a study, write everything, say what came out."""
-    from ..progress import progress
+def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
+    """Run what is left, write everything, say what came out; see `common.conduct`."""
     from ..reports.html import write
     from ..studies.operators import run
 
-    with progress("evolving", plan.evaluations, quiet=quiet) as meter:
-        outcome = run.execute(plan, workers=workers, command=command, on_tick=ticks(meter), directory=directory)
-    with progress("writing the report", None, quiet=quiet):
-        run.keep(outcome, directory)
-        report = write(outcome.results, out)
-    summary = _summary(outcome, report)
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        for finding in summary["findings"]:
-            typer.echo(f"• {finding}")
-        typer.echo(f"\nreport: {report}")
+    common.conduct("evolving", run, write, _sentences, plan, directory, out, **given)
 
 
 def rewrite(path: Path) -> Path:
@@ -263,15 +248,7 @@ def _command(config: Config) -> str:
     return shlex.join([*words, "-o", "DIR"])
 
 
-def _summary(outcome: Outcome, report: Path) -> dict[str, Any]:
+def _sentences(results: Results) -> list[str]:
     from ..reports.findings import findings
 
-    results = outcome.results
-    return {
-        "report": str(report),
-        "queries": results.queries(),
-        "repeated": results.queries(of="repeated"),
-        "lost": results.queries(of="lost"),
-        "kills": results.ledger["kills"],
-        "findings": [finding.text for finding in findings(results)],
-    }
+    return [finding.text for finding in findings(results)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ import torch
 
 from ... import regions, rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
-from ...executors.local import Tick, available_processors, map_shards, one_thread
-from ...files import write_bytes, write_png
+from ...executors.durable import books_of, carry_out
+from ...executors.local import Tick, one_thread
 from ...rundir import Finding, RunDirectory
 from ...runs import classifier_of
 from ...store import Store
@@ -105,8 +103,8 @@ def execute(
         shown = plan.variant.apply(classifier)
         account = f"blank canvas/{config.classifier}"
         empty = blank(shown, plan.drawing, plan.target, account=account, store=own)
-    done = carry_out(plan.shards, run_shard, Done.from_json, workers, on_tick, directory)
-    findings, pictures = numbered([shown for result in done for shown in result.findings])
+    done = carry_out(plan.shards, run_shard, Done.from_json, workers=workers, on_tick=on_tick, directory=directory)
+    findings, pictures = runs.numbered(shown for result in done for shown in result.findings)
     drawn = [run for result in done for run in result.runs]
     card = dict(getattr(classifier, "card", None) or {})
     info = plan.info
@@ -136,74 +134,16 @@ def execute(
     return Outcome(results, pictures, findings, sum(result.seconds for result in done))
 
 
-def carry_out(
-    shards: Sequence[Any],
-    function: Callable[..., Any],
-    from_json: Callable[[Any], Any],
-    workers: int | None,
-    on_tick: Tick | None,
-    directory: RunDirectory | None,
-) -> list[Any]:
-    """Run the shards that are not finished, and give what became of all, in their order."""
-    store = directory.store if directory else None
-    finished = store.finished() if store else set()
-    left = [shard for shard in shards if shard.name not in finished]
-    if on_tick:
-        on_tick(sum(shard.evaluations for shard in shards if shard.name in finished))
-    if directory:
-        left = [dataclasses.replace(shard, directory=str(directory.path.absolute())) for shard in left]
-    count = available_processors() if workers is None else workers
-    if left:
-        count, sources = runs.shared_out(left[0].sources, count)
-        left = [dataclasses.replace(shard, sources=sources) for shard in left]
-    try:
-        ran = map_shards(function, left, workers=count, on_tick=on_tick)
-    finally:
-        runs.leave()
-    if directory and store:
-        shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
-        return [from_json(store.result(shard.name)) for shard in shards]
-    return [result for result in ran if result]
-
-
-def numbered(shown: Sequence[runs.Shown]) -> tuple[list[Finding], dict[str, torch.Tensor]]:
-    """Findings with their numbers, and their pictures by file name."""
-    findings, pictures = [], {}
-    for number, each in enumerate(shown, 1):
-        file = f"images/finding_{number:05d}.png"
-        findings.append(dataclasses.replace(each.about, number=number, file=file))
-        pictures[file] = each.image
-    return findings, pictures
-
-
-def books_of(store: Store, done: Sequence[Any], *, durable: bool) -> dict[str, Any]:
-    """The books of the run, for the report."""
-    searches = store.counts()
-    for result in done if not durable else ():
-        for name, counts in result.accounts.items():
-            into = searches.setdefault(name, dict.fromkeys(counts, 0))
-            for kind, count in counts.items():
-                into[kind] += count
-    padded = store.padded() + sum(result.padded for result in done)
-    return {"searches": dict(sorted(searches.items())), "padded": padded, **runs.sessions(store)}
-
-
 def keep(outcome: Outcome, directory: RunDirectory) -> None:
     """Write the numbers and pictures of a finished run into its directory; the pictures are what was sent.
 
     Raises:
         UserError: the disk refuses.
     """
-    save(directory, outcome.pictures, outcome.findings, outcome.results.to_json())
-    text = json.dumps({"seconds of one core": round(outcome.seconds, 3)}, indent=1) + "\n"
-    write_bytes(directory.path / "timings.json", text.encode())
-
-
-def save(directory: RunDirectory, pictures: dict[str, torch.Tensor], findings: list[Finding], results: str) -> None:
-    """Write pictures, findings and study.json."""
-    for name, picture in pictures.items():
-        write_png(directory.path / name, picture)
-    for finding in findings:
-        rundir.image_of(directory.path, finding)
-    rundir.write_findings(directory.path, findings)
-    write_bytes(directory.path / "study.json", results.encode())
+    runs.save(
+        directory,
+        pictures=outcome.pictures,
+        findings=outcome.findings,
+        timings={"seconds of one core": round(outcome.seconds, 3)},
+        numbers=outcome.results.to_json(),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...errors import ClassifierError
+from ...executors.durable import books_of, carry_out
 from ...executors.local import Tick, one_thread
-from ...files import write_bytes
 from ...regions import EVERYWHERE
 from ...rundir import Finding, RunDirectory
 from ...runs import classifier_of
 from ...store import Store
 from ...variants import Variant, padding_of
-from ..draw.run import books_of, carry_out, numbered, save
 from ..draw.shards import Done, Shard, run_shard
 from . import arms, tasks
 from .arms import Network
@@ -105,7 +103,7 @@ def execute(
     store = directory.store if directory else None
     own = store or Store()
     shards = plan.shards
-    all_done = carry_out(shards, perform, came_of, workers, on_tick, directory)
+    all_done = carry_out(shards, perform, came_of, workers=workers, on_tick=on_tick, directory=directory)
     found = list(zip(shards, all_done, strict=True))
     drawn = [done for done in all_done if isinstance(done, Done)]
     maps = {task.name: done.map for task, done in found if isinstance(done, MapDone)}
@@ -119,7 +117,7 @@ def execute(
     if plan.training is not None:
         dark, lean = tasks.dark_rings(plan.training, plan.target, plan.question.canvas, plan.question.ink)
     plain = [done for task, done in found if isinstance(done, Done) and task.variant == Variant()]
-    findings, pictures = numbered([each for done in plain for each in done.findings])
+    findings, pictures = runs.numbered(each for done in plain for each in done.findings)
     parts = {arm.name: arm.part for arm in plan.planned}
     seconds: dict[str, float] = {}
     for task, done in found:
@@ -235,7 +233,10 @@ def keep(outcome: Outcome, directory: RunDirectory) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    save(directory, outcome.pictures, outcome.findings, outcome.results.to_json())
-    timings = {part: round(seconds, 3) for part, seconds in outcome.seconds.items()}
-    text = json.dumps({"seconds of one core by part": timings}, indent=1) + "\n"
-    write_bytes(directory.path / "timings.json", text.encode())
+    runs.save(
+        directory,
+        pictures=outcome.pictures,
+        findings=outcome.findings,
+        timings={"seconds of one core by part": {part: round(spent, 3) for part, spent in outcome.seconds.items()}},
+        numbers=outcome.results.to_json(),
+    )

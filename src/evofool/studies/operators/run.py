@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ from ... import rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
 from ...doctor import examine
 from ...errors import ClassifierWarning
-from ...executors.local import Tick, available_processors, map_shards, one_thread
-from ...files import write_bytes, write_png
+from ...executors.durable import books_of, carry_out
+from ...executors.local import Tick, one_thread
 from ...rundir import Finding, RunDirectory
 from ...store import Store
 from . import measure
@@ -149,38 +147,20 @@ def execute(
     """
     config = plan.config
     store = directory.store if directory else None
-    finished = store.finished() if store else set()
-    left = [shard for shard in plan.shards if shard.name not in finished]
-    if on_tick:
-        on_tick(sum(shard.evaluations for shard in plan.shards if shard.name in finished))
-    if directory:
-        left = [dataclasses.replace(shard, directory=str(directory.path.absolute())) for shard in left]
     with one_thread():  # as in the workers: the same sums in the same order
         own = store or Store()
         targets = [target(name, plan, own) for name in config.classifiers]
         judge = target(config.judge, plan, own) if config.judge and "judge" in config.parts else None
-    workers, sources = runs.shared_out(config.sources, available_processors() if workers is None else workers)
-    left = [dataclasses.replace(shard, sources=sources) for shard in left]
-    try:
-        ran = map_shards(run_shard, left, workers=workers, on_tick=on_tick)
-    finally:
-        runs.leave()
-    if directory and store:
-        shutil.rmtree(directory.path / "state", ignore_errors=True)  # of shards that are finished now
-        done = [Done.from_json(store.result(shard.name)) for shard in plan.shards]
-    else:
-        done = [result for result in ran if result]
+    done: list[Done] = carry_out(
+        plan.shards, run_shard, Done.from_json, workers=workers, on_tick=on_tick, directory=directory
+    )
     seconds: dict[str, float] = {}
     for shard, result in zip(plan.shards, done, strict=True):
         seconds[shard.scenario.arm.name] = seconds.get(shard.scenario.arm.name, 0.0) + result.seconds
     galleries = [result.gallery for result in done if result.gallery]
-    sheets = {shown.about.file: shown.image for shown in galleries}
+    findings, pictures = runs.numbered(shown for result in done for shown in result.findings)
+    sheets = {**{shown.about.file: shown.image for shown in galleries}, **pictures}
     infos = {name: classifier_of(name, config.sources).info for name in config.classifiers}
-    findings = []
-    for number, shown in enumerate((shown for result in done for shown in result.findings), 1):
-        file = f"images/finding_{number:05d}.png"
-        findings.append(dataclasses.replace(shown.about, number=number, file=file))
-        sheets[file] = shown.image
     results = Results(
         command=command,
         config={
@@ -206,24 +186,9 @@ def execute(
         arms=[scenario.described() for scenario in plan.scenarios],
         runs=[run for result in done for run in result.runs],
         galleries=[shown.about for shown in galleries],
-        ledger=_ledger(own, done, durable=store is not None),
+        ledger=books_of(own, done, durable=store is not None),
     )
     return Outcome(results, sheets, findings, seconds)
-
-
-def _ledger(store: Store, done: Sequence[Done], *, durable: bool) -> dict[str, Any]:
-    """The books of the run, for the report."""
-    searches = store.counts()
-    for result in done if not durable else ():
-        for name, counts in result.accounts.items():
-            into = searches.setdefault(name, dict.fromkeys(counts, 0))
-            for kind, count in counts.items():
-                into[kind] += count
-    return {
-        "searches": dict(sorted(searches.items())),
-        "padded": store.padded() + sum(result.padded for result in done),
-        **runs.sessions(store),
-    }
 
 
 def keep(outcome: Outcome, directory: RunDirectory) -> None:
@@ -232,12 +197,10 @@ def keep(outcome: Outcome, directory: RunDirectory) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    for name, sheet in outcome.sheets.items():
-        write_png(directory.path / name, sheet)
-    for finding in outcome.findings:
-        rundir.image_of(directory.path, finding)
-    rundir.write_findings(directory.path, outcome.findings)
-    timings = {arm: round(seconds, 3) for arm, seconds in outcome.seconds.items()}
-    text = json.dumps({"seconds of one core by arm": timings}, indent=1) + "\n"
-    write_bytes(directory.path / "timings.json", text.encode())
-    write_bytes(directory.path / "study.json", outcome.results.to_json().encode())
+    runs.save(
+        directory,
+        pictures=outcome.sheets,
+        findings=outcome.findings,
+        timings={"seconds of one core by arm": {arm: round(spent, 3) for arm, spent in outcome.seconds.items()}},
+        numbers=outcome.results.to_json(),
+    )
