@@ -137,6 +137,26 @@ class Evaluated:
     status: Int[Tensor, "B n"]
 
 
+@dataclass(frozen=True)
+class Victims:
+    """Images that are to be fooled, and what the classifier says of them as they are.
+
+    Attributes:
+        x: the images, on the 1/255 lattice.
+        labels: the class to get away from, or, of targeted attacks, to get to.
+        scores: the answers for them.
+        fitness: of them, by the objective of the attack.
+    """
+
+    x: Float[Tensor, "B C H W"]
+    labels: Int[Tensor, " B"]
+    scores: Float[Tensor, "B K"]
+    fitness: Float[Tensor, " B"]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
 class Objective(Protocol):
     """Fitness of each member, float64, lower is better; NaN where there is no answer.
 
@@ -171,5 +191,20 @@ class Algorithm(Protocol):
     def init(self, genomes: Any) -> Any: ...
 
     def ask(self, state: Any, rng: Any) -> Any: ...
+
+    def tell(self, state: Any, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> Any: ...
+
+
+class Attack(Protocol):
+    """An algorithm that fools given images. Genomes are perturbations [B n C H W]: what is added to the image.
+
+    The first `ask` returns the first perturbations that are tried: the images as they are were asked about before. An
+    image is told no more once it is fooled. `tell` gets the genomes as they were repaired; `fitness` is a margin: the
+    image is fooled below 0.
+    """
+
+    def init(self, victims: Victims) -> Any: ...
+
+    def ask(self, state: Any, rng: Any) -> Float[Tensor, "B n C H W"]: ...
 
     def tell(self, state: Any, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> Any: ...

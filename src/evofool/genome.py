@@ -79,6 +79,11 @@ def rows(value: G, index: Int[Tensor, " b"]) -> G:
     return _map(lambda t: t.index_select(0, index), value)
 
 
+def join(first: G, second: G) -> G:
+    """The searches of two values, one after the other."""
+    return _map(lambda a, b: torch.cat([a, b]), first, second)
+
+
 def put(value: G, index: Int[Tensor, " b"], new: G) -> G:
     """The searches of `value`, those at `index` replaced by the rows of `new`."""
     return _map(lambda t, n: t.index_copy(0, index, n), value, new)

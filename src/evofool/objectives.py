@@ -114,6 +114,25 @@ def margin(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -
     return weight * ink(evaluated.genomes) + torch.where(scores.isnan().any(-1), torch.nan, others - own)
 
 
+def targeted_margin(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -> Float[Tensor, "B n"]:
+    """By how much the k-th best other class beats the carried label; below 0 the label is among the first k.
+
+    Units as in `margin`, which is that of k = 1.
+    """
+    scores = evaluated.scores.double()
+    if info.kind != "logits":
+        scores = scores.clamp(min=torch.finfo(torch.float64).tiny).log()
+    own = scores.gather(-1, evaluated.labels[..., None]).squeeze(-1)
+    others = scores.scatter(-1, evaluated.labels[..., None], -torch.inf)
+    other = others.amax(-1) if k == 1 else others.topk(k, dim=-1).values[..., -1]
+    return torch.where(scores.isnan().any(-1), torch.nan, other - own)
+
+
+def untargeted_margin(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -> Float[Tensor, "B n"]:
+    """By how much the carried label beats the k-th best other class; below 0 it is not among the first k."""
+    return -targeted_margin(evaluated, info, k=k)
+
+
 def boundary(evaluated: Evaluated, info: ClassifierInfo, *, weight: float = 0.0) -> Float[Tensor, "B n"]:
     """How far the carried label is from a tie with the best other class, plus `weight` for each gene not zero.
 

@@ -69,15 +69,8 @@ def _steps(count: int) -> np.ndarray:
     return steps
 
 
-@functools.lru_cache(maxsize=16)
-def _keys(seeds: tuple[int, ...], searches: tuple[int, ...], generation: int) -> np.ndarray:
-    """What the draws of a generation have in common, whatever their purpose: [B], uint64."""
-    key = np.array([int(seed) & _MASK for seed in seeds], dtype=np.uint64)
-    ids = np.array([int(search) & _MASK for search in searches], dtype=np.uint64)
-    for part in (np.uint64(0), ids, np.uint64(generation & _MASK)):
-        key = _mix((key ^ part) + _GOLDEN)
-    key.flags.writeable = False
-    return key
+def _uint64(values: Sequence[int]) -> np.ndarray:
+    return np.array([int(value) & _MASK for value in values], dtype=np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +83,14 @@ class Stream:
     Args:
         seeds: one for each search.
         searches: an id for each search, unique within a seed (see `search_id`).
-        generation: counts the rounds of a search.
+        generation: counts the rounds of a search: one number for all, or one for each.
         name: the purposes so far, joined by "/".
         device: where the drawn tensors are put. The numbers are the same on all of them.
     """
 
     seeds: Sequence[int]
     searches: Sequence[int]
-    generation: int = 0
+    generation: int | Sequence[int] = 0
     name: str = ""
     device: Any = "cpu"
 
@@ -110,21 +103,40 @@ class Stream:
 
     def __getitem__(self, name: str) -> Stream:
         """The stream for one purpose within this one."""
-        return Stream(self.seeds, self.searches, self.generation, f"{self.name}/{name}", self.device)
+        part = Stream(self.seeds, self.searches, self.generation, f"{self.name}/{name}", self.device)
+        part.__dict__["_key"] = self._key  # which all purposes have in common
+        return part
 
-    def at(self, generation: int) -> Stream:
-        """The same stream in another generation."""
-        return Stream(self.seeds, self.searches, generation, self.name, self.device)
+    def at(self, generation: int | Sequence[int]) -> Stream:
+        """The same stream in another generation; searches that did not begin together may be in one each."""
+        moved = Stream(self.seeds, self.searches, generation, self.name, self.device)
+        moved.__dict__["_origin"] = self._origin
+        return moved
 
     def rows(self, index: Sequence[int]) -> Stream:
-        """The streams of some of the searches."""
-        return Stream(
+        """The streams of some of the searches, all of which are in the same generation."""
+        assert isinstance(self.generation, int)
+        chosen = Stream(
             [self.seeds[i] for i in index], [self.searches[i] for i in index], self.generation, self.name, self.device
         )
+        chosen.__dict__["_origin"] = self._origin[np.asarray(index, dtype=np.int64)]
+        return chosen
+
+    @functools.cached_property
+    def _origin(self) -> np.ndarray:
+        """What the draws of a search have in common: [B], uint64."""
+        key = _mix(_uint64(self.seeds) + _GOLDEN)
+        return _mix((key ^ _uint64(self.searches)) + _GOLDEN)
+
+    @functools.cached_property
+    def _key(self) -> np.ndarray:
+        """What the draws of a generation have in common, whatever their purpose: [B], uint64."""
+        generation = _uint64([self.generation] if isinstance(self.generation, int) else self.generation)
+        return _mix((self._origin ^ generation) + _GOLDEN)
 
     def words(self, count: int) -> np.ndarray:
         """64 random bits, `count` times for each search: [B count], uint64."""
-        key = _mix((_keys(tuple(self.seeds), tuple(self.searches), self.generation) ^ _name_key(self.name)) + _GOLDEN)
+        key = _mix((self._key ^ _name_key(self.name)) + _GOLDEN)
         drawn = np.empty((len(key), count), dtype=np.uint64)
         steps = _steps(count)
         height = max(1, _BLOCK // max(count, 1))

@@ -59,6 +59,7 @@ def train(
     freeze: bool = False,
     input_size: tuple[int, int] | None = None,
     adversarial: Pgd | None = None,
+    mirror: bool = False,
     progress: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Trained:
@@ -87,6 +88,7 @@ def train(
         balanced: weight each class by its inverse frequency.
         trained, freeze, input_size, warn: how a library's network begins; see `finetune.start`.
         adversarial: learn from images under this attack instead of those as they are (Madry et al. 2018; see there).
+        mirror: a best effort also mirrors every other image, left to right: for what may stand either way.
         progress: called after each step.
 
     Returns:
@@ -128,7 +130,7 @@ def train(
         for step, part in enumerate(_batches(len(kept), batch_size, epochs, generator), start=1):
             images, labels, done = floats(kept.images[part]), kept.labels[part], (step - 1) / steps
             if best_effort:
-                images = moved(images, dataset.background, generator)
+                images = moved(images, dataset.background, generator, mirror=mirror)
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate * schedule(done)
             if adversarial is not None:

@@ -92,6 +92,10 @@ def train(
             show_default=False,
         ),
     ] = None,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="A best effort also learns from mirrored images: for what may stand either way."),
+    ] = False,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="At most this many passes over the images.", show_default=False)
     ] = None,
@@ -160,6 +164,7 @@ def train(
             freeze=freeze,
             input_size=size,
             adversarial=attack,
+            mirror=mirror,
             progress=on_progress,
             warn=lambda text: say(f"evofool: {text}"),
             **{key: value for key, value in settings.items() if value is not None},
@@ -176,6 +181,7 @@ def train(
         "adversarial": adversarial,
         "adversarial-steps": adversarial_steps,
         "adversarial-step-size": adversarial_step_size,
+        "mirror": mirror,
         "seed": seed,
         "target-accuracy": target_accuracy,
         "epochs": epochs,

@@ -1,0 +1,238 @@
+"""Square Attack: random search over squares whose side shrinks on a schedule.
+
+Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficient black-box adversarial attack via random
+search, ECCV 2020, https://arxiv.org/abs/1912.00049.
+
+Where we differ:
+1. Each image has squares of its own; the published code draws one for a whole batch.
+2. Squares reach the last row and column, which the published code leaves out; images may be rectangular.
+3. A square that changes nothing is drawn again up to seven times for each image; the published code goes on until it
+   does.
+4. The schedule is that of the paper, stretched over `horizon` queries, which is a parameter of its own, not the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Le
+
+from ..contracts import Evaluated, Victims
+from ..encodings.perturbation import LpBall
+from ..errors import SpecError
+from ..rng import Stream
+from ..shapes import Bool, Float, Int, Tensor
+from ..spec import check
+from .base import Begun, begin, winners
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
+DRAWS = 8  # of the signs of one square
+
+
+def window(
+    top: Int[Tensor, " B"], left: Int[Tensor, " B"], side: Int[Tensor, " B"], height: int, width: int
+) -> Bool[Tensor, "B H W"]:
+    """A square in each image."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    in_rows = (rows >= top[:, None]) & (rows < (top + side)[:, None])
+    in_columns = (columns >= left[:, None]) & (columns < (left + side)[:, None])
+    return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def stripes(state: Begun, rng: Stream, eps: float) -> Float[Tensor, "B C H W"]:
+    """Vertical stripes one pixel wide, each channel of each +eps or -eps."""
+    _, channels, height, width = state.x.shape
+    signs = rng["stripes"].bits(channels, 1, width)
+    return torch.where(signs, eps, -eps).expand(-1, -1, height, -1)
+
+
+def square_signs(
+    x: Float[Tensor, "B C H W"], best: Float[Tensor, "B C H W"], inside: Bool[Tensor, "B H W"], eps: float, rng: Stream
+) -> Float[Tensor, "B C H W"]:
+    """`best` with the square at +eps or -eps in each channel, where possible so that the image changes."""
+    ups = rng["signs"].bits(DRAWS, x.shape[1])  # [B R C]
+    now = x + best
+    low, high = (now > (x - eps).clamp(min=0)) & inside[:, None], (now < (x + eps).clamp(max=1)) & inside[:, None]
+    falls, rises = low.flatten(2).any(2), high.flatten(2).any(2)  # what a sign would change, [B C]
+    works = torch.where(ups, rises[:, None], falls[:, None]).any(2)
+    first = works.byte().argmax(1)
+    up = ups[torch.arange(len(ups)), first]
+    return torch.where(inside[:, None], torch.where(up, eps, -eps)[:, :, None, None], best)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Its configuration, and the algorithm.
+
+    Args:
+        encoding: an L-inf or L2 ball.
+        p: share of the pixels in the first square. 0.8 as in AutoAttack; the paper has 0.05 for L-inf and 0.1 for L2 on
+            ImageNet.
+        horizon: queries over which the schedule is stretched; the published code takes the budget.
+    """
+
+    encoding: LpBall
+    p: Annotated[float, Gt(0), Le(1)] = 0.8
+    horizon: Annotated[int, Gt(0)] = 10_000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoding, LpBall):
+            raise SpecError("square attacks L-inf and L2 only; sparse-rs attacks a number of pixels")
+        check(self)
+
+    def init(self, victims: Victims) -> Begun:
+        """The images."""
+        return begin(victims)
+
+    def share(self, told: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The share of the pixels that the next square has."""
+        scaled = (told.double() / self.horizon * 10_000).long()
+        halved = torch.bucketize(scaled, torch.tensor(HALVINGS))
+        return self.p / 2.0**halved
+
+    def ask(self, state: Begun, rng: Stream) -> Float[Tensor, "B 1 C H W"]:
+        """Stripes (or a grid of bumps in L2) at first, then one more square."""
+        new = self._square(state, rng) if self.encoding.norm == "linf" else self._bumps(state, rng)
+        first = state.told == 0
+        if bool(first.any()):
+            begun = stripes(state, rng, self.encoding.eps) if self.encoding.norm == "linf" else self._grid(state, rng)
+            new = torch.where(first[:, None, None, None], begun, new)
+        return new[:, None]
+
+    def tell(self, state: Begun, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> Begun:
+        """Keep what is better; the first perturbation is kept in any case."""
+        new, value, better = winners(state, evaluated, fitness)
+        take = better | (state.told == 0)
+        return Begun(
+            state.x,
+            state.labels,
+            torch.where(take[:, None, None, None], new, state.best),
+            torch.where(take, value, state.fitness),
+            state.told + 1,
+        )
+
+    def _square(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
+        height, width = state.x.shape[2:]
+        shortest = min(height, width)
+        side = (self.share(state.told - 1) * height * width).sqrt().round().long().clamp(1, max(1, shortest - 1))
+        places = rng["place"].uniform(2, dtype=torch.float64)
+        top = (places[:, 0] * (height - side + 1)).long()
+        left = (places[:, 1] * (width - side + 1)).long()
+        return square_signs(state.x, state.best, window(top, left, side, height, width), self.encoding.eps, rng)
+
+    # L2 -------------------------------------------------------------------------------------------------------------
+
+    def _grid(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Bumps side by side all over the image, each channel of each up or down."""
+        _, channels, height, width = state.x.shape
+        side = max(1, min(height, width) // 5)
+        begin_row, begin_column = (height - height // side * side) // 2, (width - width // side * side) // 2
+        rows, columns = height // side, width // side
+        bump = bumps(side)[side]
+        signs = torch.where(rng["bumps"].bits(channels, rows, columns), 1.0, -1.0)
+        tiles = (
+            (signs[..., :, None, :, None] * bump[:side, :side][None, None, None, :, None, :]).flatten(4).flatten(2, 3)
+        )
+        grid = torch.zeros_like(state.x)
+        grid[:, :, begin_row : begin_row + rows * side, begin_column : begin_column + columns * side] = tiles
+        return self._to_radius(grid)
+
+    def _to_radius(self, perturbation: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        length = perturbation.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return perturbation * (self.encoding.eps / length)[:, None, None, None]
+
+    def _bumps(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Move what one window holds into another one, as a bump on top of what is there."""
+        height, width = state.x.shape[2:]
+        shortest = min(height, width)
+        side = (self.share(state.told - 1) * height * width).sqrt().round().long().clamp(3, max(3, shortest - 1))
+        side = (side + (side % 2 == 0)).clamp(max=shortest if shortest % 2 else shortest - 1)
+        places = rng["place"].uniform(4, dtype=torch.float64)
+        tops = (places[:, :2] * (height - side + 1)[:, None]).long()
+        lefts = (places[:, 2:] * (width - side + 1)[:, None]).long()
+        signs = torch.where(rng["signs"].bits(state.x.shape[1]), 1.0, -1.0)
+        return move_mass(state.best, tops, lefts, side, signs, self.encoding.eps)
+
+
+def bumps(largest: int) -> Float[Tensor, "S L L"]:
+    """The shapes of bumps by their side, 0 to `largest`: two mounds of opposite sign, of length 1.
+
+    The published "meta pseudo-Gaussian": rings of rectangles that add 1 / (k + 1)^2 towards the middle, in two halves.
+    """
+    found = torch.zeros(largest + 1, largest, largest)
+    for side in range(1, largest + 1):
+        shape = torch.zeros(side, side)
+        half = side // 2
+        shape[:half] = _mound(half, side)
+        shape[half:] = -_mound(side - half, side)
+        if side > 1:
+            shape = shape / shape.norm()
+        found[side, :side, :side] = shape if side > 1 else 1.0
+    return found
+
+
+def _mound(height: int, width: int) -> Float[Tensor, "h w"]:
+    shape = torch.zeros(height, width)
+    top, left = height // 2 - 1 if height % 2 == 0 else height // 2, width // 2
+    bottom, right = height // 2, width // 2
+    middle = [top, left]
+    for k in range(1, max(height // 2, 1) + 1):
+        shape[max(middle[0], 0) : max(bottom, 0) + 1, max(middle[1], 0) : right + 1] += 1.0 / (k + 1) ** 2
+        middle = [middle[0] - 1, middle[1] - 1]
+        bottom, right = bottom + 1, right + 1
+    return shape
+
+
+def move_mass(
+    best: Float[Tensor, "B C H W"],
+    tops: Int[Tensor, "B 2"],
+    lefts: Int[Tensor, "B 2"],
+    side: Int[Tensor, " B"],
+    signs: Float[Tensor, "B C"],
+    eps: float,
+) -> Float[Tensor, "B C H W"]:
+    """The mass of the second window, and what is left of the radius, goes into the first one as a bump.
+
+    Args:
+        best: perturbations.
+        tops, lefts, side: of the two windows.
+        signs: of the bump, by channel.
+        eps: radius.
+    """
+    _, channels, height, width = best.shape
+    table = _table(max(height, width))
+    one = window(tops[:, 0], lefts[:, 0], side, height, width)[:, None]
+    two = window(tops[:, 1], lefts[:, 1], side, height, width)[:, None]
+    inside = torch.where(one, best, 0.0)
+    length_one = inside.flatten(2).norm(dim=2)[..., None, None]
+    both = torch.where(one | two, best, 0.0).flatten(2).square().sum(2)
+    total = best.flatten(1).square().sum(1)
+    # The shape, shifted to where the first window is.
+    rows = (torch.arange(height) - tops[:, :1]).clamp(0, table.shape[1] - 1)
+    columns = (torch.arange(width) - lefts[:, :1]).clamp(0, table.shape[2] - 1)
+    shape = table[side[:, None, None], rows[:, :, None], columns[:, None, :]]
+    bump = torch.where(one, shape[:, None] * signs[..., None, None] + inside / (1e-10 + length_one), 0.0)
+    left_over = (eps**2 - total).clamp(min=0)[:, None] / channels
+    scale = (left_over + both).sqrt() / bump.flatten(2).norm(dim=2).clamp(min=1e-12)
+    moved = torch.where(one, bump * scale[..., None, None], torch.where(two, 0.0, best))
+    length = moved.flatten(1).norm(dim=1).clamp(min=1e-12)
+    return moved * (eps / length)[:, None, None, None]
+
+
+_tables: dict[int, Tensor] = {}
+
+
+def _table(largest: int) -> Float[Tensor, "S L L"]:
+    if largest not in _tables:
+        _tables[largest] = bumps(largest)
+    return _tables[largest]
+
+
+def example() -> Square:
+    """A small configuration for trying things out."""
+    return Square(LpBall("linf", 76 / 255), horizon=100)
+
+
+__all__ = ["Square", "bumps", "example", "move_mass", "square_signs", "stripes", "window"]

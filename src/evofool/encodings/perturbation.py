@@ -1,0 +1,201 @@
+"""Genomes that are perturbations: what is added to an image x, kept within a limit around it.
+
+Decoded images lie on the 1/255 lattice, rounded toward x: so an image that is sent never exceeds the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from ..errors import SpecError
+from ..rng import Stream
+from ..shapes import Bool, Float, Tensor
+from .pixels import to_lattice
+
+SLACK = 1e-6  # by which float32 rounding may miss a radius
+
+
+def lattice_eps(eps: float) -> float:
+    """The radius of an L-inf ball in whole gray levels: the largest multiple of 1/255 that is not above eps."""
+    return math.floor(eps * 255 + 1e-6) / 255
+
+
+def changed(images: Float[Tensor, "*B C H W"], x: Float[Tensor, "*B C H W"]) -> Bool[Tensor, "*B H W"]:
+    """Which pixels differ, in any channel."""
+    return (images != x).any(-3)
+
+
+def distance(
+    images: Float[Tensor, "*B C H W"], x: Float[Tensor, "*B C H W"], norm: Literal["linf", "l2", "l0"]
+) -> Float[Tensor, "*B"]:
+    """How far images are from x, float64: the largest difference, the Euclidean one, or how many pixels differ."""
+    if norm == "l0":
+        return changed(images, x).flatten(-2).sum(-1).double()
+    difference = (images.double() - x.double()).flatten(-3)
+    return difference.abs().amax(-1) if norm == "linf" else difference.norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class LpBall:
+    """Perturbations of bounded size.
+
+    Attributes:
+        norm: "linf": no gray level changes by more than eps; "l2": the Euclidean norm over all of them is at most eps.
+        eps: radius; 1.0 = full white. Of "linf" it is a whole number of gray levels (see `lattice_eps`).
+    """
+
+    norm: Literal["linf", "l2"]
+    eps: float
+
+    def __post_init__(self) -> None:
+        if not (self.eps > 0 and math.isfinite(self.eps)):
+            raise SpecError(f"eps = {self.eps}: expected above 0")
+        if self.norm == "linf" and self.eps != lattice_eps(self.eps):
+            raise SpecError(f"eps = {self.eps} is no multiple of 1/255; use lattice_eps")
+
+    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """Uniform in the cube of an L-inf ball; of an L2 ball, uniform in direction and in radius."""
+        if self.norm == "linf":
+            return self.repair((2 * rng["cube"].uniform(n, *x.shape[1:]) - 1) * self.eps, x)
+        pair = rng["direction"].uniform(2, n, *x.shape[1:], dtype=torch.float64)
+        normal = (-2 * (1 - pair[:, 0]).log()).sqrt() * (2 * math.pi * pair[:, 1]).cos()
+        radius = self.eps * rng["radius"].uniform(n, 1, 1, 1)
+        return self.repair((normal / normal.flatten(2).norm(dim=2)[..., None, None, None] * radius).float(), x)
+
+    def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """Clamp to the radius and to images in [0, 1]; of L2, images first, then shorten: both hold."""
+        low, high = -x[:, None], 1 - x[:, None]
+        if self.norm == "linf":
+            return genomes.clamp(-self.eps, self.eps).clamp(low, high)
+        inside = genomes.clamp(low, high)
+        length = inside.flatten(2).norm(dim=2)
+        factor = torch.where(length > self.eps, (self.eps - SLACK * self.eps) / length, 1.0)
+        return inside * factor[..., None, None, None]
+
+    def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """The images on the 1/255 lattice."""
+        return to_lattice(x[:, None] + genomes, x)
+
+
+@dataclass(frozen=True)
+class FewPixels:
+    """Perturbations of at most so many pixels, each of them as strong as an image allows.
+
+    Attributes:
+        pixels: that may change, in any of their channels.
+    """
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1:
+            raise SpecError(f"pixels = {self.pixels}: expected at least 1")
+
+    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """As many pixels as may change, anywhere, each channel black or white."""
+        height, width = x.shape[2:]
+        order = rng["places"].uniform(n, height * width).argsort(-1)
+        chosen = (order < self.pixels).view(len(x), n, 1, height, width)
+        values = rng["values"].bits(n, *x.shape[1:]).float()
+        return torch.where(chosen, values - x[:, None], 0.0)
+
+    def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """Clamp to images in [0, 1], and drop the weakest changes beyond the number allowed (of equals, later ones)."""
+        clamped = genomes.clamp(-x[:, None], 1 - x[:, None])
+        size = clamped.abs().amax(2).flatten(2)
+        many = (size > 0).sum(2) > self.pixels
+        if not bool(many.any()):
+            return clamped
+        rank = size.argsort(dim=2, descending=True, stable=True).argsort(dim=2)
+        kept = (rank < self.pixels).view(*clamped.shape[:2], 1, *clamped.shape[3:])
+        return torch.where(kept, clamped, 0.0)
+
+    def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """The images on the 1/255 lattice."""
+        return to_lattice(x[:, None] + genomes, x)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Perturbations within one square, which may lie anywhere.
+
+    Attributes:
+        side: of the square, in pixels.
+    """
+
+    side: int
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise SpecError(f"side of a patch = {self.side}: expected at least 1")
+
+    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """A square of black and white channels somewhere."""
+        height, width = x.shape[2:]
+        top = rng["top"].integers(max(1, height - self.side + 1), n)
+        left = rng["left"].integers(max(1, width - self.side + 1), n)
+        values = rng["values"].bits(n, *x.shape[1:]).float()
+        return torch.where(self._square(top, left, height, width)[:, :, None], values - x[:, None], 0.0)
+
+    def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """Clamp to images in [0, 1], and keep the square that holds most changed pixels (of equals, the first)."""
+        clamped = genomes.clamp(-x[:, None], 1 - x[:, None])
+        height, width = clamped.shape[-2:]
+        side = (min(self.side, height), min(self.side, width))
+        count = functional.avg_pool2d(
+            (clamped != 0).any(2).double().flatten(0, 1)[:, None], side, stride=1, divisor_override=1
+        )
+        place = count.flatten(1).argmax(1).view(clamped.shape[:2])
+        columns = width - side[1] + 1
+        kept = self._square(place // columns, place % columns, height, width)
+        return torch.where(kept[:, :, None], clamped, 0.0)
+
+    def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """The images on the 1/255 lattice."""
+        return to_lattice(x[:, None] + genomes, x)
+
+    def _square(self, top: Tensor, left: Tensor, height: int, width: int) -> Bool[Tensor, "B n H W"]:
+        rows, columns = torch.arange(height), torch.arange(width)
+        inside_rows = (rows >= top[..., None]) & (rows < top[..., None] + self.side)
+        inside_columns = (columns >= left[..., None]) & (columns < left[..., None] + self.side)
+        return inside_rows[..., :, None] & inside_columns[..., None, :]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Perturbations of the border of an image only.
+
+    Attributes:
+        thickness: of the border, in pixels.
+    """
+
+    thickness: int
+
+    def __post_init__(self) -> None:
+        if self.thickness < 1:
+            raise SpecError(f"thickness of a frame = {self.thickness}: expected at least 1")
+
+    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """Black and white channels all along the border."""
+        values = rng["values"].bits(n, *x.shape[1:]).float()
+        return self.repair(values - x[:, None], x)
+
+    def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """Clamp to images in [0, 1], and leave everything within the border as it is."""
+        clamped = genomes.clamp(-x[:, None], 1 - x[:, None])
+        return torch.where(self.mask(*clamped.shape[-2:]), clamped, 0.0)
+
+    def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """The images on the 1/255 lattice."""
+        return to_lattice(x[:, None] + genomes, x)
+
+    def mask(self, height: int, width: int) -> Bool[Tensor, "H W"]:
+        """Where the border is."""
+        mask = torch.ones(height, width, dtype=torch.bool)
+        mask[self.thickness : height - self.thickness, self.thickness : width - self.thickness] = False
+        return mask

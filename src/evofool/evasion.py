@@ -1,0 +1,201 @@
+"""The loop of attacks: many images, each with a search of its own, that come and go.
+
+It is the loop of `search` for searches that need not begin together: as many images are in the air as fill the calls of
+the classifier; one that is fooled, or whose budget is spent, makes room for the next. An image's search depends on
+nothing but itself (its random numbers are keyed by its content) and, of algorithms that share, on the pool as it stood
+at a stated moment: never on who is in the air beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import genome
+from .contracts import Criterion, Encoding, Evaluated, Objective, Status, Victims
+from .errors import SpecError
+from .ledger import Ledger
+from .rng import Stream, search_id
+from .search import evaluate
+from .shapes import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class Evaded:
+    """What became of N images.
+
+    Attributes:
+        fooled: whether the goal was reached.
+        queries: charged for the search by the end of the round that reached it, or of all; without what was asked
+            before the search.
+        images: [N C H W], of a fooled image the one that fooled, with the lowest margin of its round; else the best
+            attempt: the one with the lowest margin, the image itself where none was answered.
+        scores: [N K], the answers for them.
+    """
+
+    fooled: Bool[Tensor, " N"]
+    queries: Int[Tensor, " N"]
+    images: Float[Tensor, "N C H W"]
+    scores: Float[Tensor, "N K"]
+
+
+@dataclass
+class _Air:
+    """The images whose searches are under way.
+
+    Attributes:
+        rows: which of the victims, [b].
+        rounds: how often each was told, [b].
+        state: of the algorithm, every tensor leading with b.
+    """
+
+    rows: Int[Tensor, " b"]
+    rounds: Int[Tensor, " b"]
+    state: Any
+
+
+def image_ids(x: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"]) -> list[int]:
+    """Ids of searches for random streams: an image has the same numbers wherever it stands in whatever list."""
+    pixels = (x * 255).round().byte().flatten(1).numpy()
+    return [search_id(f"{label} {row.tobytes().hex()}") for row, label in zip(pixels, labels.tolist(), strict=True)]
+
+
+def victims_of(
+    x: Float[Tensor, "N C H W"],
+    labels: Int[Tensor, " N"],
+    scores: Float[Tensor, "N K"],
+    objective: Objective,
+    info: Any,
+) -> Victims:
+    """Images with the answers for them as they are."""
+    status = torch.zeros(len(x), 1, dtype=torch.int64)
+    asked = Evaluated(torch.zeros(len(x), 1), x[:, None], x, scores[:, None], labels[:, None], status)
+    return Victims(x, labels, scores, objective(asked, info)[:, 0])
+
+
+def rows_of(victims: Victims, rows: Int[Tensor, " b"]) -> Victims:
+    """Some of the images."""
+    return Victims(victims.x[rows], victims.labels[rows], victims.scores[rows], victims.fitness[rows])
+
+
+def evade(
+    victims: Victims,
+    *,
+    accounts: Int[Tensor, " N"],
+    seeds: Sequence[int],
+    algorithm: Any,
+    encoding: Encoding,
+    objective: Objective,
+    criterion: Criterion,
+    ledger: Ledger,
+    at_once: int | None = None,
+    on_round: Callable[[int], None] | None = None,
+) -> Evaded:
+    """Search for each image until it is fooled, or its budget is spent.
+
+    Args:
+        victims: the images.
+        accounts: the search of the ledger that pays for each.
+        seeds: of each.
+        algorithm: an `Attack`; one that has `sharing` learns across images, see `sharing`.
+        encoding, objective, criterion, ledger: the parts; see `contracts`.
+        at_once: images in the air; None = as many as fill a call of the classifier.
+        on_round: told after each round of all images in the air how many images are finished with it.
+
+    Raises:
+        SpecError: there is no budget: a search that never fools would never end.
+    """
+    if ledger.budget is None:
+        raise SpecError("an attack needs a budget: the most queries of one image")
+    info = ledger.classifier.info
+    rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
+    record = _Record(victims, len(info.class_names))
+    before = ledger.needed[accounts]
+    at_once = at_once or 2 * info.micro_batch
+    waiting = list(range(len(victims)))
+    air: _Air | None = None
+    tick = 0
+    while waiting or air is not None:
+        room = at_once - (len(air.rows) if air else 0)
+        if waiting and room > 0:
+            coming, waiting = waiting[:room], waiting[room:]
+            rows = torch.tensor(coming)
+            born = _Air(rows, torch.zeros_like(rows), algorithm.init(rows_of(victims, rows)))
+            air = born if air is None else _joined(air, born)
+        assert air is not None
+        x, labels, payer = victims.x[air.rows], victims.labels[air.rows], accounts[air.rows]
+        stream = _streams(rng, air)
+        genomes = encoding.repair(algorithm.ask(air.state, stream), x)
+        evaluated = evaluate(genomes, encoding=encoding, ledger=ledger, x=x, labels=labels, searches=payer, key=(tick,))
+        answered = evaluated.status == Status.ANSWERED
+        fitness = torch.where(answered, objective(evaluated, info), torch.nan)
+        success = criterion(evaluated, info) & answered
+        told = (evaluated.status != Status.UNSENT).all(1)
+        spent = ledger.needed[payer]
+        record.note(air.rows, evaluated, fitness, success, spent - before[air.rows])
+        rounds = air.rounds + 1
+        ends = ~told | success.any(1) | (spent >= ledger.budget) | (rounds >= ledger.budget)
+        state = algorithm.tell(air.state, evaluated, fitness, success)
+        stay = (~ends).nonzero().squeeze(1)
+        if len(stay) == len(ends):
+            air = _Air(air.rows, rounds, state)
+        else:
+            air = _Air(air.rows[stay], rounds[stay], genome.rows(state, stay)) if len(stay) else None
+        tick += 1
+        if on_round:
+            on_round(int(ends.sum()))
+    return record.evaded()
+
+
+def _streams(rng: Stream, air: _Air) -> Stream:
+    rows = air.rows.tolist()
+    first = int(air.rounds[0])
+    together = bool((air.rounds == first).all())
+    return rng.rows(rows).at(first if together else air.rounds.tolist())
+
+
+def _joined(air: _Air, born: _Air) -> _Air:
+    state = genome.join(air.state, born.state)
+    return _Air(torch.cat([air.rows, born.rows]), torch.cat([air.rounds, born.rounds]), state)
+
+
+class _Record:
+    """The best of each image so far."""
+
+    def __init__(self, victims: Victims, classes: int):
+        count = len(victims)
+        self._fooled = torch.zeros(count, dtype=torch.bool)
+        self._queries = torch.zeros(count, dtype=torch.int64)
+        self._images = victims.x.clone()
+        self._scores = victims.scores.clone()
+        self._best = victims.fitness.clone().nan_to_num(nan=torch.inf)
+
+    def note(
+        self,
+        rows: Int[Tensor, " b"],
+        evaluated: Evaluated,
+        fitness: Float[Tensor, "b n"],
+        success: Bool[Tensor, "b n"],
+        spent: Int[Tensor, " b"],
+    ) -> None:
+        """Take note of a round."""
+        self._queries[rows] = spent
+        wins = success.any(1)
+        rated = fitness.nan_to_num(nan=torch.inf)
+        rated = torch.where(success | ~wins[:, None], rated, torch.inf)
+        best, member = rated.min(1)
+        better = wins | (best < self._best[rows])
+        some = better.nonzero().squeeze(1)
+        if not len(some):
+            return
+        into, chosen = rows[some], member[some]
+        self._best[into] = best[some]
+        self._fooled[into] = wins[some]
+        self._images[into] = evaluated.images[some, chosen]
+        self._scores[into] = evaluated.scores[some, chosen]
+
+    def evaded(self) -> Evaded:
+        return Evaded(self._fooled, self._queries, self._images, self._scores)
