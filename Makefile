@@ -5,14 +5,15 @@ DEMO ?= runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
 FULL := .venv-full
+BENCH := .venv-bench
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full torture lint format bench docs docs-check clean distclean
+.PHONY: help install demo test test-full torture lint format bench bench-attacks docs docs-check clean distclean
 
 help: ## List the targets.
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "evofool: Python 3.11 or newer" \
@@ -63,6 +64,16 @@ bench: $(VENV)/.installed-bench ## Measure the speed, beside other libraries.
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/ink.py
 
+$(BENCH)/.installed: pyproject.toml constraints.txt constraints-bench.txt $(VENV)/.installed
+	@$(BENCH)/bin/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+	--constraint constraints-bench.txt --editable . foolbox adversarial-robustness-toolbox
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check --constraint constraints-bench.txt --no-deps torchattacks
+	@touch $@
+
+bench-attacks: $(BENCH)/.installed ## Attack images with other libraries (in .venv-bench), every query counted outside.
+	$(BENCH)/bin/python benchmarks/attack_peers.py $(ATTACKS)
+
 docs: $(VENV)/.installed ## Write the pages with figures anew from the numbers of their runs.
 	$(BIN)/python docs/make_operator_study.py
 	$(BIN)/python docs/make_reliability.py
@@ -77,5 +88,5 @@ clean: ## Remove caches and other leftovers; runs/ and the environments stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find src tests tests_full docs benchmarks torture -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv and .venv-full as well.
-	rm -rf $(VENV) $(FULL) src/evofool.egg-info
+distclean: clean ## Remove .venv, .venv-full and .venv-bench as well.
+	rm -rf $(VENV) $(FULL) $(BENCH) src/evofool.egg-info

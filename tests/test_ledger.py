@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evofool import ledger as module
+from evofool import store as store_module
 from evofool.classifiers.fake import Constant, Counting, Failing, Silent
 from evofool.contracts import Status
 from evofool.errors import ClassifierError, DamagedRunError, OutOfMemoryError, TargetError
@@ -224,6 +227,74 @@ def test_budgets_hold_row_by_row(batches, budget, total):
     assert ledger.counts.issued.tolist() == spent
 
 
+def test_searches_of_one_name_share_one_account_and_its_budget():
+    ledger = Ledger(linear(), searches=["a", "a", "b"], budget=3)
+    status = ledger.ask(images(6), payers(0, 1, 2, 0, 1, 2)).status
+    assert status.tolist() == [ANSWERED, ANSWERED, ANSWERED, ANSWERED, UNSENT, ANSWERED]
+    assert ledger.counts.issued.tolist() == [3, 3, 2] and ledger.store.total() == 5
+    assert ledger.store.damage() == []
+
+
+@pytest.mark.parametrize("beside", ["in memory", "in one file", "through another store"])
+def test_what_another_ledger_charges_to_the_same_account_is_seen(tmp_path, beside):
+    """Budgets are read from the books each time: 5 of a, of which another ledger spends 2, and then 1 more of b."""
+    store = Store() if beside == "in memory" else Store(tmp_path / "ledger.sqlite", owner=True)
+    another = Store(tmp_path / "ledger.sqlite") if beside == "through another store" else store
+    one = Ledger(linear(), searches=["a", "b"], budget=5, total=7, store=store, chain="one")
+    other = Ledger(linear(), searches=["b", "a"], budget=5, total=7, store=another, chain="other")
+    assert one.ask(images(9)[:2], payers(0, 0), (0,)).status.tolist() == [ANSWERED] * 2
+    assert other.ask(images(9)[:2], payers(1, 1), (0,)).status.tolist() == [ANSWERED] * 2
+    assert one.ask(images(9)[2:4], payers(0, 0), (1,)).status.tolist() == [ANSWERED, UNSENT]
+    assert other.ask(images(9)[4:7], payers(1, 0, 0), (1,)).status.tolist() == [UNSENT, ANSWERED, ANSWERED]
+    assert one.ask(images(9)[7:], payers(1, 1), (2,)).status.tolist() == [UNSENT] * 2  # the total is spent
+    assert one.counts.issued.tolist() == other.counts.issued.tolist()[::-1] == [5, 2]
+    assert one.needed.tolist() == [3, 0] and other.needed.tolist() == [2, 2]
+    assert store.damage() == [] and store.total() == 7
+
+
+def test_what_it_costs_to_ask_does_not_grow_with_the_searches_that_share_the_ledger(tmp_path):
+    """In steps of SQLite's machine, which are the same each time: no account is read but those of the batch."""
+    steps = {}
+    for searches in (10, 2000):
+        (tmp_path / str(searches)).mkdir()
+        store = Store(tmp_path / str(searches) / "ledger.sqlite", owner=True)
+        ledger = Ledger(linear(), searches=searches, budget=99, total=999, store=store)
+        ledger.ask(images(30)[:20], payers(*range(10), *range(10)), (0,))
+        taken = [0]
+        store._database.set_progress_handler(lambda taken=taken: taken.__setitem__(0, taken[0] + 1), 1)
+        ledger.ask(images(30)[20:], payers(*range(10)), (1,))
+        store._database.set_progress_handler(None, 0)
+        assert tally(ledger)["answered"] == [3] * 10 + [0] * (searches - 10)
+        steps[searches] = taken[0]
+    assert 100 < steps[2000] <= steps[10] + 10
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_only_the_accounts_of_a_batch_are_looked_at(monkeypatch, cache):
+    class Known(list):
+        """Names that are looked up one by one, never gone through."""
+
+        def __iter__(self):
+            pytest.fail("it went through all searches")
+
+    asked = []
+    ledger = Ledger(linear(), searches=1000, budget=3, cache=cache)
+    ledger.searches = Known(ledger.searches)
+    issued = ledger.store.issued
+    monkeypatch.setattr(ledger.store, "issued", lambda names: asked.append(sorted(names)) or issued(names))
+    ledger.ask(images(5), payers(7, 900, 7, 7, 7))
+    assert asked == [["7", "900"]]
+    assert {name: n["issued"] for name, n in ledger.store.counts().items() if n["issued"]} == {"7": 3, "900": 1}
+
+
+def test_rows_of_a_search_that_is_not_there_are_nobody_elses():
+    ledger = Ledger(linear(), searches=2)
+    for wrong in (-1, 2):
+        with pytest.raises((AssertionError, IndexError)):
+            ledger.ask(images(2), payers(0, wrong))
+    assert ledger.counts.issued.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("limit", [{"budget": 0}, {"total": -1}])
 def test_a_budget_of_nothing_is_refused(limit):
     with pytest.raises(ClassifierError, match="expected at least one query, or no limit"):
@@ -297,6 +368,20 @@ def test_images_of_another_shape_are_refused_before_they_are_charged(shape):
     with pytest.raises(ClassifierError, match=r"for linear, which expects \(1, 4, 4\)"):
         ledger.ask(torch.zeros(shape), payers(0, 0))
     assert ledger.counts.issued.tolist() == [0]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("wrong", [256 / 255, -1 / 255, 1 + 1e-6, -1e-6, 255.0, torch.inf, torch.nan])
+def test_images_outside_their_range_are_refused_before_they_are_charged(wrong, cache):
+    """Also where a byte would hold them after turning over, as 256 gray levels."""
+    ledger = Ledger(linear(), searches=1, cache=cache)
+    batch = (images(3) * 255).round() / 255
+    batch[1, 0, 2, 3] = wrong
+    with pytest.raises(ClassifierError, match=r"expected \[0, 1\]"):
+        ledger.ask(batch, payers(0, 0, 0))
+    assert ledger.counts.issued.tolist() == [0]
+    batch[1, 0, 2, 3] = 0.3  # between two levels
+    assert ledger.ask(batch, payers(0, 0, 0)).status.tolist() == [ANSWERED] * 3
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3), (2,), (2, 3, 1)])
@@ -495,6 +580,25 @@ def test_the_same_levels_at_other_places_are_another_image():
     assert len(set(hashes(batch))) == 3
 
 
+@pytest.mark.parametrize("value", [0.25, 100 / 255])
+def test_the_layout_in_memory_is_not_part_of_a_name(value):
+    batch = torch.full((3, 3, 4, 5), value)
+    batch[:, 1, 2, 3] = torch.tensor([0.0, 1.0, 17 / 255])
+    spread = torch.zeros(3, 3, 4, 10)[..., ::2].copy_(batch)
+    expected = hashes(batch)
+    assert len(set(expected)) == 3
+    for other in (batch.contiguous(memory_format=torch.channels_last), spread, batch.clone().requires_grad_()):
+        assert hashes(other) == expected
+
+
+def test_names_are_those_of_runs_that_were_stored_before():
+    """Resumed runs compare them with what is in the file."""
+    on, off = torch.arange(16).view(1, 1, 4, 4) / 255, torch.full((1, 1, 4, 4), 0.3)
+    levels = hashlib.blake2b(bytes(range(16)), digest_size=16, person=b"levels").digest()
+    floats = hashlib.blake2b(off.numpy().tobytes(), digest_size=16, person=b"floats").digest()
+    assert hashes(torch.cat([on, off])) == [levels, floats]
+
+
 # Requests
 
 
@@ -642,6 +746,16 @@ def test_a_crowd_that_is_never_answered_is_given_up_after_five_rounds():
         ledger.ask(images(64), payers(*[0] * 64))
     assert 5 <= crowded.calls <= 8 * 6
     assert tally(ledger)["issued"] == tally(ledger)["failed"] == [crowded.calls]
+
+
+@pytest.mark.parametrize("limit", [{"budget": 6}, {"total": 6}])
+def test_what_waits_for_its_turn_is_left_out_when_others_had_to_be_sent_again(limit):
+    """Six requests are in reach when they set out; two of them fail and are charged twice."""
+    crowded = Crowded(2, busy=2, pause=0.01)
+    ledger = Ledger(crowded, searches=1, sleep=lambda seconds: None, **limit)
+    status = ledger.ask(images(6), payers(*[0] * 6)).status.tolist()
+    assert sorted(status) == sorted([ANSWERED] * 4 + [UNSENT] * 2) and crowded.calls == 6
+    assert tally(ledger)["issued"] == [6] and tally(ledger)["failed"] == [2] and ledger.store.damage() == []
 
 
 def test_what_waits_for_its_turn_is_not_charged_yet(tmp_path):
@@ -818,6 +932,26 @@ def test_a_search_for_the_bad_image_ends_with_the_budget():
     ledger = Ledger(Hating([batch[0]], micro_batch=4), searches=1, budget=7)
     assert ledger.ask(batch, payers(*[0] * 4)).status.tolist() == [FAILED, UNSENT, UNSENT, UNSENT]
     assert tally(ledger)["issued"] == tally(ledger)["failed"] == [7]
+
+
+def test_what_was_answered_before_the_budget_ended_a_search_for_the_bad_image_counts_once():
+    """4 rows are charged and fail, the first half is answered: 4 + 2 of a budget of 6; the other half is unsent."""
+    batch = images(4)
+    ledger = Ledger(Hating([batch[3]], micro_batch=4), searches=1, budget=6)
+    assert ledger.ask(batch, payers(*[0] * 4)).status.tolist() == [ANSWERED, ANSWERED, UNSENT, UNSENT]
+    assert (tally(ledger)["issued"], tally(ledger)["answered"], tally(ledger)["failed"]) == ([6], [2], [4])
+    assert ledger.store.damage() == []
+
+
+def test_a_row_without_an_answer_counts_beside_a_call_that_fails():
+    """Of two calls the first leaves a row without an answer, the second fails and is sent again in halves."""
+    batch = images(8)
+    silent = Silent(linear(micro_batch=4), lambda asked: (asked == batch[1]).flatten(1).all(1))
+    ledger = Ledger(Failing(silent, [2]), searches=2)
+    assert ledger.ask(batch, payers(0, 0, 0, 0, 1, 1, 1, 1)).status.tolist() == [ANSWERED, FAILED, *[ANSWERED] * 6]
+    counts = tally(ledger)
+    assert (counts["issued"], counts["answered"], counts["failed"]) == ([4, 8], [3, 4], [1, 4])
+    assert ledger.store.damage() == []
 
 
 def test_a_local_model_that_fails_at_every_image_is_given_up():
@@ -1066,6 +1200,40 @@ class Signalled(Recording):
         while self.signals:
             signal.raise_signal(self.signals.pop(0))
         return answer
+
+
+def test_ctrl_c_between_any_two_lines_leaves_books_in_memory_that_add_up():
+    """One line of the store after another is interrupted: what the classifier saw is charged, and the books go on."""
+    line, interrupted = 0, True
+
+    def at_line(frame, event, argument):
+        nonlocal left, interrupted
+        if frame.f_code.co_filename != store_module.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                interrupted = True
+                raise KeyboardInterrupt
+        return at_line
+
+    while interrupted:
+        line += 1
+        left, interrupted = line, False
+        counting = Counting(metered(linear(micro_batch=2)))
+        ledger = Ledger(counting, searches=3, budget=9, total=20)
+        before = sys.gettrace()
+        sys.settrace(at_line)
+        try:
+            ledger.ask(images(9)[:5], payers(0, 1, 1, 2, 0))
+        except KeyboardInterrupt:
+            assert interrupted
+        finally:
+            sys.settrace(before)
+        assert ledger.store.damage() == [] and int(ledger.counts.issued.sum()) >= counting.rows
+        assert ledger.ask(images(9)[5:], payers(0, 1, 2, 2)).status.tolist() == [ANSWERED] * 4
+        assert ledger.store.damage() == [] and int(ledger.counts.issued.sum()) >= counting.rows
+    assert line > 100 and counting.rows == 9  # the last time nothing was left to interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

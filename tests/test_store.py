@@ -40,7 +40,7 @@ def ask(store: Store, chain: str, key: str, rows: dict[str, int], answers: Batch
     with store.transaction():
         number = store.open_attempt(chain, key, rows)
     with store.transaction():
-        store.close_attempt(number, {s: {"answered": n} for s, n in rows.items()}, padded=1, failed=False)
+        store.close_attempt(number, {"answered": rows}, padded=1, failed=False)
         if answers is not None:
             store.put(chain, key, answers)
 
@@ -70,7 +70,7 @@ def fill(folder: Path) -> None:
     with store.transaction():
         failed = store.open_attempt("two", "1.0", {"c": 2})
     with store.transaction():
-        store.close_attempt(failed, {"c": {"failed": 2}}, padded=0, failed=True)
+        store.close_attempt(failed, {"failed": {"c": 2}}, padded=0, failed=True)
         store.open_attempt("two", "2.0", {"b": 1})  # and this one is on its way
     for number in range(3):
         store.record("one", number, {"best": 0.5 / (number + 1)})
@@ -105,8 +105,9 @@ def test_bytes_of_another_length_are_no_batch():
 # Transactions
 
 
-def test_a_transaction_is_whole_or_not_there(tmp_path):
-    store = owned(tmp_path)
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_transaction_is_whole_or_not_there(tmp_path, durable):
+    store = owned(tmp_path) if durable else Store()
     store.open_accounts(["a"])
 
     with pytest.raises(ZeroDivisionError), store.transaction():
@@ -117,6 +118,28 @@ def test_a_transaction_is_whole_or_not_there(tmp_path):
     with store.transaction():
         store.open_attempt("one", "0.0", {"a": 4})
     assert store.counts()["a"]["issued"] == store.total() == 4
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_everything_in_the_books_is_rolled_back(tmp_path, durable):
+    store = owned(tmp_path) if durable else Store()
+    store.open_accounts(["a", "b"])
+    with store.transaction():
+        number = store.open_attempt("one", "0.0", {"a": 4, "b": 1})
+    before = store.counts()
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        assert store.open_attempt("one", "1.0", {"a": 1}) != number
+        store.close_attempt(
+            number, {"answered": {"a": 1}, "repeated": {"b": 7}, "failed": {"a": 1, "b": 1}}, padded=3, failed=False,
+            never_sent={"a": 2},
+        )  # fmt: skip
+        assert store.total() == 4 and store.issued(["b", "a"]) == [1, 3] and store.damage() == []
+        _ = 1 / 0
+    assert store.counts() == before and store.total() == 5 and store.padded() == 0
+    assert store.damage() == []  # the attempt is open again
+    with store.transaction():
+        store.close_attempt(number, {"answered": {"a": 4}, "failed": {"b": 1}}, padded=0, failed=True)
+    assert store.damage() == [] and store.counts()["a"] == {**NOTHING, "issued": 4, "answered": 4}
 
 
 def test_others_see_a_transaction_only_when_it_is_done(tmp_path):
@@ -190,6 +213,40 @@ def test_a_process_beside_the_owner_writes_in_the_same_books(tmp_path):
     beside.close()
     assert store.events("two") == ["written when it is closed"] and store.sessions() == [("open", "")]
     assert same(store.get("two", "0.0"), batch(2))
+
+
+NAMES = ["a", "", "ä", "\U0001f600", 'say "a"', "back\\slash", "line\nfeed", "\\u0061", "it's", "[1]", "1", " a"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_accounts_are_found_under_any_name_and_told_in_the_order_they_are_asked_for(tmp_path, durable):
+    store = owned(tmp_path) if durable else Store()
+    store.open_accounts(NAMES)
+    for number, name in enumerate(NAMES):
+        ask(store, "one", str(number), {name: number + 1})
+    assert store.issued(NAMES[::-1]) == list(range(len(NAMES), 0, -1)) and store.issued(NAMES[3:5]) == [4, 5]
+    assert store.issued([]) == [] and list(store.counts()) == sorted(NAMES)
+    assert [store.counts()[name]["answered"] for name in NAMES] == list(range(1, len(NAMES) + 1))
+    assert store.damage() == []
+
+
+def test_accounts_that_are_there_are_not_opened_again(tmp_path):
+    for store in (owned(tmp_path), Store()):
+        store.open_accounts(["a"])
+        ask(store, "one", "0", {"a": 3})
+        store.open_accounts(["b", "a"])
+        assert store.issued(["a", "b"]) == [3, 0] and store.damage() == []
+
+
+def test_an_attempt_that_is_open_in_memory_is_part_of_the_sums():
+    store = Store()
+    store.open_accounts(["a", "b"])
+    with store.transaction():
+        first, second = store.open_attempt("c", "1", {"a": 3}), store.open_attempt("c", "2", {"a": 1, "b": 1})
+    assert first != second and store.damage() == []
+    with store.transaction():
+        store.close_attempt(first, {"answered": {"a": 2}}, padded=0, failed=False)
+    assert store.damage() == [f"ledger: the account of a does not add up: {store.counts()['a']}"]
 
 
 def test_books_in_memory_are_the_same_books():
@@ -647,8 +704,11 @@ def test_a_network_file_system_is_refused_with_the_reason(tmp_path, monkeypatch,
     assert not file(tmp_path).exists()
 
 
-def test_digests_are_over_json():
-    assert module._digest("a", 1) == hashlib.sha256(json.dumps(["a", 1]).encode()).hexdigest()
+@pytest.mark.parametrize(
+    "values", [["a", 1], [], [-(2**63), 2**63 - 1, 0], NAMES, [1.5, None, True, "x" * 5000], ["a, 1", '"', "]"]]
+)
+def test_digests_are_over_json(values):
+    assert module._digest(*values) == hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def test_an_owner_does_not_go_on_with_accounts_that_were_changed(tmp_path):
@@ -684,9 +744,9 @@ def test_a_charge_for_what_was_never_sent_is_taken_back(tmp_path):
     with store.transaction():
         first, second = store.open_attempt("c", "1", {"a": 3, "b": 2}), store.open_attempt("c", "2", {"a": 1})
     with store.transaction():
-        store.close_attempt(first, {"a": {"failed": 1}}, padded=0, failed=True, never_sent={"a": 2, "b": 2})
+        store.close_attempt(first, {"failed": {"a": 1}}, padded=0, failed=True, never_sent={"a": 2, "b": 2})
     assert store.counts()["a"]["issued"] == 2 and store.counts()["b"]["issued"] == 0 and store.total() == 2
     assert store.damage() == []
     with store.transaction():
-        store.close_attempt(second, {"a": {"answered": 1}}, padded=0, failed=False)
+        store.close_attempt(second, {"answered": {"a": 1}}, padded=0, failed=False)
     assert store.damage() == []

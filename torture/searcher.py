@@ -313,15 +313,13 @@ def write_files(path: Path, results: dict[str, dict[str, Any]]) -> None:
 class Late(Ledger):
     """A planted mistake: the charge is written with the answers, in one transaction, after sending."""
 
-    def _open(self, batch: Any, request: Any) -> int:
-        tally = self._tally(batch.payer[request.charged], "rows")
-        request.owed = {search: count["rows"] for search, count in tally.items()}
+    def _open(self, request: Any) -> int:
         return 0
 
     def _send(self, batch: Any, request: Any, held: list[int]) -> Any:
         done = super()._send(batch, request, held)
         with self.store.transaction():
-            request.attempt = self.store.open_attempt(self.chain, request.name, request.owed)
+            request.attempt = super()._open(request)
         return done
 
 

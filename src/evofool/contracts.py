@@ -98,11 +98,12 @@ class Dataset:
 
     Attributes:
         images: [N C H W], bytes.
-        labels: [N], indices into class_names.
-        class_names: sorted as in a folder.
+        labels: [N], indices into class_names; -1 = not known.
+        class_names: sorted as in a folder; () where no label is known.
         name: where it came from, for tables ("mnist test").
         fingerprint: SHA-256 over shape, images, labels and class names, hex.
         background: the most frequent gray level at the border, in [0, 1].
+        files: the name of the file of each image, where each has one.
     """
 
     images: UInt8[Tensor, "N C H W"]
@@ -111,6 +112,7 @@ class Dataset:
     name: str
     fingerprint: str
     background: float = 0.0
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

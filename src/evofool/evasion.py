@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,9 +18,19 @@ from . import genome
 from .contracts import Criterion, Encoding, Evaluated, Objective, Status, Victims
 from .errors import SpecError
 from .ledger import Ledger
+from .pool import Pool, empty
 from .rng import Stream, search_id
 from .search import evaluate
 from .shapes import Bool, Float, Int, Tensor
+from .sharing import Independent, Shared, Sharing
+
+
+class Limit(Encoding, Protocol):
+    """Perturbations that are allowed."""
+
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """Which images on the 1/255 lattice keep the limit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,20 @@ class Evaded:
         images: [N C H W], of a fooled image the one that fooled, with the lowest margin of its round; else the best
             attempt: the one with the lowest margin, the image itself where none was answered.
         scores: [N K], the answers for them.
+        order: [N], the place in the order in which images joined, from 0.
+        tried: [N], genes of a pool that were tried, of algorithms that share; else -1.
+        gene: [N], the gene that fooled as it is; -1 = none.
+        pool: what is known after all of them, of algorithms that share.
     """
 
     fooled: Bool[Tensor, " N"]
     queries: Int[Tensor, " N"]
     images: Float[Tensor, "N C H W"]
     scores: Float[Tensor, "N K"]
+    order: Int[Tensor, " N"]
+    tried: Int[Tensor, " N"]
+    gene: Int[Tensor, " N"]
+    pool: Pool | None = None
 
 
 @dataclass
@@ -87,12 +105,14 @@ def evade(
     accounts: Int[Tensor, " N"],
     seeds: Sequence[int],
     algorithm: Any,
-    encoding: Encoding,
+    encoding: Limit,
     objective: Objective,
     criterion: Criterion,
     ledger: Ledger,
     at_once: int | None = None,
-    on_round: Callable[[int], None] | None = None,
+    pool: Pool | None = None,
+    budget: int | None = None,
+    on_round: Callable[[int, int], None] | None = None,
 ) -> Evaded:
     """Search for each image until it is fooled, or its budget is spent.
 
@@ -101,53 +121,93 @@ def evade(
         accounts: the search of the ledger that pays for each.
         seeds: of each.
         algorithm: an `Attack`; one that has `sharing` learns across images, see `sharing`.
+            One that has `asks`, an encoding, looks there instead, and so outside the limit: what it finds there is no
+            success, nor a best attempt.
         encoding, objective, criterion, ledger: the parts; see `contracts`.
-        at_once: images in the air; None = as many as fill a call of the classifier.
-        on_round: told after each round of all images in the air how many images are finished with it.
+        at_once: images in the air; None = as many as fill two calls of the classifier. Of algorithms that share, their
+            rules say who joins when.
+        pool: genes that are known already, for algorithms that share.
+        budget: the most queries of one image at first, with those before the search; None = the ledger's. Where the
+            ledger has a budget for all together only, what is left of it when all images have come so far goes to those
+            that are not fooled, in turns of as many queries again.
+        on_round: told after each round of all images in the air how many images are finished with it, and how many of
+            them fooled.
 
     Raises:
         SpecError: there is no budget: a search that never fools would never end.
     """
-    if ledger.budget is None:
+    limit = budget or ledger.budget
+    if limit is None or (ledger.budget is None and ledger.total is None):
         raise SpecError("an attack needs a budget: the most queries of one image")
+    step, parked = limit, None
     info = ledger.classifier.info
     rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
     record = _Record(victims, len(info.class_names))
     before = ledger.needed[accounts]
-    at_once = at_once or 2 * info.micro_batch
-    waiting = list(range(len(victims)))
+    asks = getattr(algorithm, "asks", encoding)
+    sharing: Sharing | None = getattr(algorithm, "sharing", None)
+    line: Independent | Shared = Independent(
+        len(victims), at_once or max(1, 2 * info.micro_batch // _members(algorithm))
+    )
+    if sharing is not None:
+        line = Shared(len(victims), sharing, algorithm, pool or empty(info.image_shape, len(info.class_names)))
     air: _Air | None = None
     tick = 0
-    while waiting or air is not None:
-        room = at_once - (len(air.rows) if air else 0)
-        if waiting and room > 0:
-            coming, waiting = waiting[:room], waiting[room:]
+    while True:
+        for coming in line.coming(len(air.rows) if air else 0):
             rows = torch.tensor(coming)
-            born = _Air(rows, torch.zeros_like(rows), algorithm.init(rows_of(victims, rows)))
+            new = rows_of(victims, rows)
+            state = algorithm.init(new) if line.pool is None else algorithm.init(new, line.pool)
+            born = _Air(rows, torch.zeros_like(rows), state)
+            record.join(rows)
             air = born if air is None else _joined(air, born)
-        assert air is not None
+        if air is None and parked is not None and not spent_all(ledger):
+            air, parked, limit = parked, None, limit + step
+        if air is None:
+            break
         x, labels, payer = victims.x[air.rows], victims.labels[air.rows], accounts[air.rows]
         stream = _streams(rng, air)
-        genomes = encoding.repair(algorithm.ask(air.state, stream), x)
-        evaluated = evaluate(genomes, encoding=encoding, ledger=ledger, x=x, labels=labels, searches=payer, key=(tick,))
+        genomes = asks.repair(
+            algorithm.ask(air.state, stream) if line.pool is None else algorithm.ask(air.state, stream, line.pool), x
+        )
+        evaluated = evaluate(genomes, encoding=asks, ledger=ledger, x=x, labels=labels, searches=payer, key=(tick,))
         answered = evaluated.status == Status.ANSWERED
         fitness = torch.where(answered, objective(evaluated, info), torch.nan)
-        success = criterion(evaluated, info) & answered
+        within = encoding.holds(evaluated.images, x) if asks is not encoding else answered
+        success = criterion(evaluated, info) & answered & within
         told = (evaluated.status != Status.UNSENT).all(1)
         spent = ledger.needed[payer]
-        record.note(air.rows, evaluated, fitness, success, spent - before[air.rows])
+        record.note(air.rows, evaluated, torch.where(within, fitness, torch.nan), success, spent - before[air.rows])
         rounds = air.rounds + 1
-        ends = ~told | success.any(1) | (spent >= ledger.budget) | (rounds >= ledger.budget)
+        wins = success.any(1)
+        pauses = told & ~wins & ((spent >= limit) | (rounds >= limit))
+        ends = ~told | wins | pauses
         state = algorithm.tell(air.state, evaluated, fitness, success)
+        line.note(air.rows, rounds, state, ends)
         stay = (~ends).nonzero().squeeze(1)
+        if ledger.budget is None and bool(pauses.any()):
+            some = pauses.nonzero().squeeze(1)
+            waits = _Air(air.rows[some], rounds[some], genome.rows(state, some))
+            parked = waits if parked is None else _joined(parked, waits)
         if len(stay) == len(ends):
             air = _Air(air.rows, rounds, state)
         else:
             air = _Air(air.rows[stay], rounds[stay], genome.rows(state, stay)) if len(stay) else None
         tick += 1
         if on_round:
-            on_round(int(ends.sum()))
-    return record.evaded()
+            on_round(int((ends & ~pauses).sum()) if ledger.budget is None else int(ends.sum()), int(wins.sum()))
+    return record.evaded(line)
+
+
+def spent_all(ledger: Ledger) -> bool:
+    """Whether the budget for all together is spent."""
+    return ledger.total is not None and ledger.store.total() >= ledger.total
+
+
+def _members(algorithm: Any) -> int:
+    """How many perturbations of one image are asked about together."""
+    known = (getattr(algorithm, name, None) for name in ("members", "population", "samples"))
+    return max((number for number in known if isinstance(number, int)), default=1)
 
 
 def _streams(rng: Stream, air: _Air) -> Stream:
@@ -171,6 +231,8 @@ class _Record:
         self._queries = torch.zeros(count, dtype=torch.int64)
         self._images = victims.x.clone()
         self._scores = victims.scores.clone()
+        self._order = torch.full((count,), -1, dtype=torch.int64)
+        self._joined = 0
         self._best = victims.fitness.clone().nan_to_num(nan=torch.inf)
 
     def note(
@@ -197,5 +259,17 @@ class _Record:
         self._images[into] = evaluated.images[some, chosen]
         self._scores[into] = evaluated.scores[some, chosen]
 
-    def evaded(self) -> Evaded:
-        return Evaded(self._fooled, self._queries, self._images, self._scores)
+    def join(self, rows: Int[Tensor, " b"]) -> None:
+        """Images that join now."""
+        self._order[rows] = torch.arange(self._joined, self._joined + len(rows))
+        self._joined += len(rows)
+
+    def evaded(self, line: Independent | Shared) -> Evaded:
+        """What became of all."""
+        tried, gene = torch.full_like(self._order, -1), torch.full_like(self._order, -1)
+        pool = None
+        if isinstance(line, Shared):
+            pool = line.finish()
+            for row, (count, won) in line.genes.items():
+                tried[row], gene[row] = count, won
+        return Evaded(self._fooled, self._queries, self._images, self._scores, self._order, tried, gene, pool)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -51,20 +52,29 @@ class Counts:
 
 def hashes(images: Float[Tensor, "N C H W"]) -> list[bytes]:
     """16 bytes for each image: of its gray levels if it lies on the 1/255 lattice, else of its floats."""
-    levels = (images * 255).round_().to(torch.uint8)
-    back = levels.float().div_(255)
-    rows = levels.flatten(1).contiguous().numpy()
+    return _hashed(images)[0]
+
+
+def _hashed(images: Float[Tensor, "N C H W"]) -> tuple[list[bytes], bool]:
+    """The hashes of images, and whether all lie on the lattice, and so in [0, 1]."""
+    floats = np.ascontiguousarray(images.detach().flatten(1).numpy())
+    back = np.multiply(floats, 255, dtype=np.float32)
+    np.rint(back, out=back)
+    with np.errstate(invalid="ignore"):  # what no byte can hold is found out below
+        levels = back.astype(np.uint8)
+    np.copyto(back, levels)
+    back /= 255
     begun = hashlib.blake2b(digest_size=16, person=b"levels")
     names = []
-    for row in rows:
+    for row in levels:
         digest = begun.copy()  # which takes less than to begin anew
         digest.update(row)
         names.append(digest.digest())
-    if not torch.equal(back, images):
-        floats = images.flatten(1).contiguous().numpy()
-        for i in (back != images).flatten(1).any(1).nonzero().flatten().tolist():
-            names[i] = hashlib.blake2b(floats[i].data, digest_size=16, person=b"floats").digest()
-    return names
+    off = back != floats
+    exact = not off.any()
+    for i in [] if exact else np.flatnonzero(off.any(1)).tolist():
+        names[i] = hashlib.blake2b(floats[i].data, digest_size=16, person=b"floats").digest()
+    return names, exact
 
 
 class Ledger:
@@ -165,42 +175,43 @@ class Ledger:
             raise ClassifierError(
                 f"images of shape {tuple(images.shape[1:])} for {info.name}, which expects {info.image_shape} (C, H, W)"
             )
-        if len(images):
-            low, high = (float(edge) for edge in images.aminmax())
+        if not len(images):
+            return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
+        keep = self._durable and bool(key)
+        cache = None if fresh else self._cache
+        names, exact = _hashed(images) if keep or cache is not None else ([], False)
+        if not exact:
+            pixels = images.detach().numpy()
+            low, high = float(pixels.min()), float(pixels.max())
             if not (low >= 0 and high <= 1):  # nor NaN
                 raise ClassifierError(
                     f"images from {low:.4g} to {high:.4g} for {info.name}; expected [0, 1]: are they normalised "
                     f"already? Give them as they are: what the classifier wants is done inside"
                 )
-        else:
-            return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
         self._delivery.begin()
-        names = hashes(images) if self._cache is not None or self._durable else []
         batch = _Asked(images, search, names, len(info.class_names))
-        wanted, copies = batch.split(None if fresh else self._cache)
+        assert batch.payer.min() >= 0, "rows of a search that is not there"
+        wanted, copies = batch.split(cache)
         hits = batch.payer[batch.status == _ANSWERED]
         size = info.micro_batch * (1 if info.remote else LOCAL_CALLS)
         requests = [
             _Request(key, part, wanted[first : first + size]) for part, first in enumerate(_starts(wanted, size))
         ]
 
-        keep = self._durable and bool(key)
         waiting = [r for r in requests if not (keep and self._taken(batch, r))]
-        repeated = self._tally(hits, "repeated") if requests[0] in waiting else {}
+        requests[0].hits = hits  # where its answers are taken from the store, these were counted then
         for together in self._together(waiting):
             with undisturbed(self._durable) as held:
                 self._reserve(batch, together)
-                first_repeats = repeated if waiting[0] in together else {}
-                self._send_all(batch, together, copies, first_repeats, held, keep=keep)
+                self._send_all(batch, together, copies, held, keep=keep)
         self.batches += len(requests) if keep else 0
         self._note_needed(batch.payer[wanted], batch.status[wanted])
         for i, first in copies:
             batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
-        if self._cache is not None and not fresh:
+        if cache is not None:
             # Only what was sent, as in `recall`: there, a hit that this batch evicts would not come in again.
-            rows = np.array(wanted, dtype=np.int64)
-            names = [batch.hashes[i] for i in wanted]
-            self._remember(names, batch.payer[rows].tolist(), batch.scores[rows], batch.status[rows])
+            names = batch.names(wanted)
+            self._remember(names, batch.payer[wanted].tolist(), batch.scores[wanted], batch.status[wanted])
         return Answers(torch.from_numpy(batch.scores), torch.from_numpy(batch.status))
 
     def repeats(self, images: Float[Tensor, "N C H W"], search: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
@@ -250,49 +261,49 @@ class Ledger:
     def _reserve(self, batch: _Asked, requests: list[_Request]) -> None:
         """Decide which rows the budgets reach, in the order of the batch; charge a single request at once."""
         with self.store.transaction():
-            sent = self._affordable(batch.payer[[i for request in requests for i in request.rows]])
+            sent = self._affordable(batch.payer[np.concatenate([request.rows for request in requests])])
             for request in requests:
                 reached, sent = sent[: len(request.rows)], sent[len(request.rows) :]
                 request.keep(reached)
             if len(requests) == 1:
-                self._charge(batch, requests[0])
+                self._charge(batch, requests[0], requests[0].going)
 
-    def _charge(self, batch: _Asked, request: _Request) -> None:
-        """Charge a request before it is sent; inside a transaction."""
-        request.keep(self._affordable(batch.payer[request.going]))  # requests before it may have been sent again
-        request.charged = request.going
-        request.attempt = self._open(batch, request)
+    def _charge(self, batch: _Asked, request: _Request, rows: np.ndarray) -> None:
+        """Charge a request for rows that are to be sent; inside a transaction."""
+        request.charged, request.bill = rows, self._rows(batch.payer[rows])
+        request.attempt = self._open(request)
+
+    def _open(self, request: _Request) -> int:
+        return self.store.open_attempt(self.chain, request.name, request.bill)
 
     def _affordable(self, payer: np.ndarray) -> np.ndarray:
         """Which rows the budgets still reach, taken in the order of the batch."""
         sent = np.ones(len(payer), dtype=bool)
         if self.budget is not None and len(payer):
-            issued = np.array(self.store.issued(self.searches))
-            order = np.argsort(payer, kind="stable")
-            counts = np.bincount(payer, minlength=len(issued))
-            before = np.empty_like(payer)  # rows of the same search that stand earlier in the batch
-            before[order] = np.arange(len(payer)) - (counts.cumsum() - counts)[payer[order]]
-            sent = issued[payer] + before < self.budget
+            rows = self._rows(payer)
+            issued = self.store.issued(list(rows))
+            if max(issued) + max(rows.values()) > self.budget:  # else there is nothing to look at one by one
+                left = {search: self.budget - count for search, count in zip(rows, issued, strict=True)}
+                for i, search in enumerate(self._payers(payer)):
+                    sent[i] = left[search] > 0
+                    left[search] -= 1
         if self.total is not None:
             sent &= self.store.total() + sent.cumsum() <= self.total
         return sent
 
-    def _tally(self, payer: np.ndarray, name: str) -> dict[str, dict[str, int]]:
-        """Rows by the search that pays for them, under one name."""
-        rows = np.bincount(payer, minlength=len(self.searches))
-        return {self.searches[s]: {name: int(rows[s])} for s in np.flatnonzero(rows)}
+    def _payers(self, payer: np.ndarray) -> list[str]:
+        """The search that pays for each row."""
+        return [self.searches[s] for s in payer.tolist()]
 
-    def _open(self, batch: _Asked, request: _Request) -> int:
-        """Charge a request for `request.charged`; inside a transaction."""
-        tally = self._tally(batch.payer[request.charged], "rows")
-        return self.store.open_attempt(self.chain, request.name, {s: count["rows"] for s, count in tally.items()})
+    def _rows(self, payer: np.ndarray) -> Counter[str]:
+        """Rows by the search that pays for them; what this takes depends on these rows, not on who else is there."""
+        return Counter(self._payers(payer))
 
     def _send_all(
         self,
         batch: _Asked,
         requests: list[_Request],
         copies: list[tuple[int, int]],
-        repeated: dict[str, dict[str, int]],
         held: list[int],
         *,
         keep: bool,
@@ -305,20 +316,20 @@ class Ledger:
                 if held or self._delivery.stopped:
                     raise StoppedError(f"{self.classifier.info.name}: not sent, because the run is stopped", fatal=True)
                 with self.store.transaction():
-                    self._charge(batch, request)
+                    request.keep(self._affordable(batch.payer[request.going]))  # others may have been sent again
+                    self._charge(batch, request, request.going)
             done = self._send(batch, request, held)
-            rows = np.array(request.rows, dtype=np.int64)
-            scores, status = batch.scores[rows], batch.status[rows]
-            tallies = [*self._outcome(batch, request.charged), repeated if request is requests[0] else {}]
+            rows, status = request.rows, batch.status[request.rows]
+            repeated = self._rows(request.hits)
             if copies:
                 sent = set(rows[status != _UNSENT].tolist())
-                echoes = [i for i, first in copies if first in sent]
-                tallies.append(self._tally(batch.payer[echoes], "repeated"))
+                repeated.update(self._payers(batch.payer[[i for i, first in copies if first in sent]]))
+            outcome = {**self._outcome(batch, request), "repeated": repeated}
             with self.store.transaction():
-                self.store.close_attempt(request.attempt, _sum(tallies), padded=done.padded, failed=False)
+                self.store.close_attempt(request.attempt, outcome, padded=done.padded, failed=False)
                 if keep:
-                    names = np.frombuffer(b"".join(batch.hashes[i] for i in request.rows), np.uint8)
-                    kept = Batch(names.reshape(-1, 16), batch.payer[rows], scores, status)
+                    names = np.frombuffer(b"".join(batch.names(rows)), np.uint8)
+                    kept = Batch(names.reshape(-1, 16), batch.payer[rows], batch.scores[rows], status)
                     self.store.put(self.chain, request.name, kept)
 
         concurrency = min(self._at_a_time, len(requests))
@@ -345,13 +356,12 @@ class Ledger:
         """Get one request answered, with the books kept."""
         info = self.classifier.info
         rows = request.going
-        images = batch.images if len(rows) == len(batch.images) else batch.images[rows]
+        images = batch.images if len(rows) == len(batch.images) else batch.images[torch.from_numpy(rows)]
         try:
             done = self._delivery.deliver(images, _Charged(self, batch, request), held)
         except ClassifierError:  # it answers, but not as it declares
-            tally = self._tally(batch.payer[request.charged], "failed")
             with self.store.transaction():
-                self.store.close_attempt(request.attempt, tally, padded=0, failed=True)
+                self.store.close_attempt(request.attempt, {"failed": request.bill}, padded=0, failed=True)
             raise
         except TargetError as error:
             where = f" (batch {', '.join(map(str, request.key))})" if request.key else ""
@@ -361,17 +371,15 @@ class Ledger:
         _write_down(batch, request.going, done)
         return done
 
-    def _outcome(self, batch: _Asked, charged: list[int]) -> list[Mapping[str, Mapping[str, int]]]:
-        """What came of some rows."""
-        rows = np.array(charged, dtype=np.int64)
-        status = batch.status[rows]
-        return [
-            self._tally(batch.payer[rows[status == _ANSWERED]], "answered"),
-            self._tally(batch.payer[rows[status == _FAILED]], "failed"),
-        ]
+    def _outcome(self, batch: _Asked, request: _Request) -> dict[str, Counter[str]]:
+        """What came of the rows that a request is charged for."""
+        payer, status = batch.payer[request.charged], batch.status[request.charged]
+        if (status == _ANSWERED).all():
+            return {"answered": request.bill}
+        return {"answered": self._rows(payer[status == _ANSWERED]), "failed": self._rows(payer[status == _FAILED])}
 
     def _note_needed(self, payer: np.ndarray, status: np.ndarray) -> None:
-        self._needed += np.bincount(payer[status != _UNSENT], minlength=len(self.searches))
+        np.add.at(self._needed, payer[status != _UNSENT], 1)
 
     def _note_smaller(self, size: int) -> None:
         self.store.note(f"{self.classifier.info.name}: out of memory, so {size} rows in a call")
@@ -381,7 +389,7 @@ class Ledger:
         stored = self.store.get(self.chain, request.name)
         if stored is None:
             return False
-        if stored.hashes.tobytes() != b"".join(batch.hashes[i] for i in request.rows):
+        if stored.hashes.tobytes() != b"".join(batch.names(request.rows)):
             raise DamagedRunError(
                 f"{self.chain}: batch {request.name} asked about other images when it was first sent; the code, "
                 "the data or a setting has changed since: resume with what wrote it"
@@ -402,9 +410,10 @@ class Ledger:
 
     def _remember(self, names: Sequence[bytes], payer: Sequence[int], scores: np.ndarray, status: np.ndarray) -> None:
         assert self._cache is not None
+        answers, width = scores.tobytes(), scores.shape[1] * scores.itemsize
         for i in np.flatnonzero(status == _ANSWERED).tolist():
             memory = self._cache[payer[i]]
-            memory[names[i]] = scores[i].tobytes()
+            memory[names[i]] = answers[i * width : (i + 1) * width]
             if len(memory) > REMEMBERED:
                 del memory[next(iter(memory))]
 
@@ -419,21 +428,28 @@ class _Asked:
         self.scores = np.full((len(images), classes), np.nan, dtype=np.float32)
         self.status = np.full(len(images), _UNSENT, dtype=np.int8)
 
-    def split(self, cache: list[dict[bytes, bytes]] | None) -> tuple[list[int], list[tuple[int, int]]]:
+    def split(self, cache: list[dict[bytes, bytes]] | None) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """Answer from the cache what can be; tell which rows are to be sent, and which repeat one of those."""
         if cache is None:
-            return list(range(len(self.images))), []
+            return np.arange(len(self.images)), []
+        payer = self.payer.tolist()
+        known = [cache[search].get(name) for search, name in zip(payer, self.hashes, strict=True)]
+        if not any(known) and len(set(self.hashes)) == len(self.hashes):  # as most batches are
+            return np.arange(len(self.images)), []
         wanted, copies = [], []
         first: dict[tuple[int, bytes], int] = {}
-        for i, (name, search) in enumerate(zip(self.hashes, self.payer.tolist(), strict=True)):
-            known = cache[search].get(name)
-            if known is not None:
-                self.scores[i], self.status[i] = np.frombuffer(known, np.float32), _ANSWERED
-            elif (earlier := first.setdefault((search, name), i)) != i:
+        for i, answer in enumerate(known):
+            if answer is not None:
+                self.scores[i], self.status[i] = np.frombuffer(answer, np.float32), _ANSWERED
+            elif (earlier := first.setdefault((payer[i], self.hashes[i]), i)) != i:
                 copies.append((i, earlier))
             else:
                 wanted.append(i)
-        return wanted, copies
+        return np.array(wanted, dtype=np.int64), copies
+
+    def names(self, rows: np.ndarray) -> list[bytes]:
+        """The hashes of some rows."""
+        return self.hashes if len(rows) == len(self.hashes) else [self.hashes[i] for i in rows.tolist()]
 
 
 class _Charged:
@@ -444,30 +460,33 @@ class _Charged:
 
     def failed(self, done: Delivered, rows: Sequence[int], never_sent: Sequence[int]) -> None:
         ledger, batch, request = self._ledger, self._batch, self._request
-        lost, back = ([request.going[row] for row in some] for some in (rows, never_sent))
+        lost, back = (request.going[np.array(some, dtype=np.int64)] for some in (rows, never_sent))
         _write_down(batch, request.going, done)
-        came = sorted(set(request.charged) - set(lost) - set(back))
-        tallies = [*ledger._outcome(batch, came), ledger._tally(batch.payer[lost], "failed")]
-        untouched = {s: count["rows"] for s, count in ledger._tally(batch.payer[back], "rows").items()}
+        request.charged = np.setdiff1d(request.charged, np.concatenate([lost, back]))
+        request.bill = ledger._rows(batch.payer[request.charged])
+        outcome = ledger._outcome(batch, request)
+        outcome["failed"] = outcome.get("failed", Counter()) + ledger._rows(batch.payer[lost])
+        taken_back = ledger._rows(batch.payer[back])
         with ledger.store.transaction():
-            ledger.store.close_attempt(request.attempt, _sum(tallies), padded=0, failed=True, never_sent=untouched)
-        request.attempt, request.charged = 0, []
+            ledger.store.close_attempt(request.attempt, outcome, padded=0, failed=True, never_sent=taken_back)
+        request.settle()
 
     def again(self, done: Delivered, rows: Sequence[int]) -> list[int]:
         ledger, batch, request = self._ledger, self._batch, self._request
         _write_down(batch, request.going, done)
         with ledger.store.transaction():
             if request.attempt:
-                outcome = _sum(ledger._outcome(batch, request.charged))
-                ledger.store.close_attempt(request.attempt, outcome, padded=0, failed=False)
-            reached = ledger._affordable(batch.payer[[request.going[row] for row in rows]]).tolist()
-            sent = [row for row, affordable in zip(rows, reached, strict=True) if affordable]
-            request.charged = [request.going[row] for row in sent]
-            request.attempt = ledger._open(batch, request) if sent else 0
-        return sent
+                ledger.store.close_attempt(request.attempt, ledger._outcome(batch, request), padded=0, failed=False)
+            again = np.array(rows, dtype=np.int64)
+            again = again[ledger._affordable(batch.payer[request.going[again]])]
+            if len(again):
+                ledger._charge(batch, request, request.going[again])
+            else:
+                request.settle()
+        return again.tolist()
 
 
-def _write_down(batch: _Asked, rows: list[int], done: Delivered) -> None:
+def _write_down(batch: _Asked, rows: np.ndarray, done: Delivered) -> None:
     batch.scores[rows], batch.status[rows] = done.scores, done.status
 
 
@@ -479,33 +498,30 @@ class _Request:
         going: those of them that are sent.
         attempt: what it is charged under; 0 = nothing is open.
         charged: the rows that this attempt pays for.
+        bill: these, counted by search.
+        hits: who pays for the rows that the cache answers and this request counts.
     """
 
-    def __init__(self, key: tuple[object, ...], part: int, rows: list[int]):
+    def __init__(self, key: tuple[object, ...], part: int, rows: np.ndarray):
         self.key = key
         self.name = ".".join(map(str, (*key, part)))
         self.rows = rows
         self.going = rows
+        self.hits = rows[:0]
+        self.settle()
+
+    def settle(self) -> None:
+        """Nothing is open any more."""
         self.attempt = 0
-        self.charged: list[int] = []
+        self.charged = self.rows[:0]
+        self.bill: Counter[str] = Counter()
 
     def keep(self, reached: np.ndarray) -> None:
         """Send only those that are still to be sent and that the budget reaches."""
         if not reached.all():
-            self.going = [row for row, sent in zip(self.going, reached.tolist(), strict=True) if sent]
+            self.going = self.going[reached]
 
 
-def _starts(wanted: Sequence[Any], size: int) -> range:
+def _starts(wanted: np.ndarray, size: int) -> range:
     """Where requests begin; there is always one, which carries the count of repeats."""
     return range(0, max(1, len(wanted)), size)
-
-
-def _sum(tallies: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """Tallies of several kinds, by search."""
-    total: dict[str, dict[str, int]] = {}
-    for tally in tallies:
-        for search, counts in tally.items():
-            for name, count in counts.items():
-                into = total.setdefault(search, {})
-                into[name] = into.get(name, 0) + count
-    return total

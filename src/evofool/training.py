@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from . import finetune, networks
 from .adversarial import Pgd
-from .augmentation import moved, schedule
+from .augmentation import mirrored, moved, schedule
 from .classifiers.support import pretrained
 from .classifiers.torch import lay_out, tune_allocator
 from .contracts import Dataset
@@ -88,7 +88,7 @@ def train(
         balanced: weight each class by its inverse frequency.
         trained, freeze, input_size, warn: how a library's network begins; see `finetune.start`.
         adversarial: learn from images under this attack instead of those as they are (Madry et al. 2018; see there).
-        mirror: a best effort also mirrors every other image, left to right: for what may stand either way.
+        mirror: a best effort mirrors images and shifts them by whole pixels, instead: for photographs.
         progress: called after each step.
 
     Returns:
@@ -130,7 +130,7 @@ def train(
         for step, part in enumerate(_batches(len(kept), batch_size, epochs, generator), start=1):
             images, labels, done = floats(kept.images[part]), kept.labels[part], (step - 1) / steps
             if best_effort:
-                images = moved(images, dataset.background, generator, mirror=mirror)
+                images = (mirrored if mirror else moved)(images, dataset.background, generator)
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate * schedule(done)
             if adversarial is not None:

@@ -41,9 +41,9 @@ def window(
     return in_rows[:, :, None] & in_columns[:, None, :]
 
 
-def stripes(state: Begun, rng: Stream, eps: float) -> Float[Tensor, "B C H W"]:
+def stripes_of(x: Float[Tensor, "B C H W"], rng: Stream, eps: float) -> Float[Tensor, "B C H W"]:
     """Vertical stripes one pixel wide, each channel of each +eps or -eps."""
-    _, channels, height, width = state.x.shape
+    _, channels, height, width = x.shape
     signs = rng["stripes"].bits(channels, 1, width)
     return torch.where(signs, eps, -eps).expand(-1, -1, height, -1)
 
@@ -97,7 +97,11 @@ class Square:
         new = self._square(state, rng) if self.encoding.norm == "linf" else self._bumps(state, rng)
         first = state.told == 0
         if bool(first.any()):
-            begun = stripes(state, rng, self.encoding.eps) if self.encoding.norm == "linf" else self._grid(state, rng)
+            begun = (
+                stripes_of(state.x, rng, self.encoding.eps)
+                if self.encoding.norm == "linf"
+                else begin_with_bumps(state.x, self.encoding.eps, rng)
+            )
             new = torch.where(first[:, None, None, None], begun, new)
         return new[:, None]
 
@@ -124,25 +128,6 @@ class Square:
 
     # L2 -------------------------------------------------------------------------------------------------------------
 
-    def _grid(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
-        """Bumps side by side all over the image, each channel of each up or down."""
-        _, channels, height, width = state.x.shape
-        side = max(1, min(height, width) // 5)
-        begin_row, begin_column = (height - height // side * side) // 2, (width - width // side * side) // 2
-        rows, columns = height // side, width // side
-        bump = bumps(side)[side]
-        signs = torch.where(rng["bumps"].bits(channels, rows, columns), 1.0, -1.0)
-        tiles = (
-            (signs[..., :, None, :, None] * bump[:side, :side][None, None, None, :, None, :]).flatten(4).flatten(2, 3)
-        )
-        grid = torch.zeros_like(state.x)
-        grid[:, :, begin_row : begin_row + rows * side, begin_column : begin_column + columns * side] = tiles
-        return self._to_radius(grid)
-
-    def _to_radius(self, perturbation: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        length = perturbation.flatten(1).norm(dim=1).clamp(min=1e-12)
-        return perturbation * (self.encoding.eps / length)[:, None, None, None]
-
     def _bumps(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
         """Move what one window holds into another one, as a bump on top of what is there."""
         height, width = state.x.shape[2:]
@@ -153,7 +138,24 @@ class Square:
         tops = (places[:, :2] * (height - side + 1)[:, None]).long()
         lefts = (places[:, 2:] * (width - side + 1)[:, None]).long()
         signs = torch.where(rng["signs"].bits(state.x.shape[1]), 1.0, -1.0)
-        return move_mass(state.best, tops, lefts, side, signs, self.encoding.eps)
+        turned = rng["turned"].bits(1)[:, 0]
+        return move_mass(state.best, tops, lefts, side, signs, turned, self.encoding.eps)
+
+
+def begin_with_bumps(x: Float[Tensor, "B C H W"], eps: float, rng: Stream) -> Float[Tensor, "B C H W"]:
+    """Bumps side by side all over the image, each channel of each up or down."""
+    _, channels, height, width = x.shape
+    side = max(1, min(height, width) // 5)
+    begin_row, begin_column = (height - height // side * side) // 2, (width - width // side * side) // 2
+    rows, columns = height // side, width // side
+    bump = bumps(side)[side][:side, :side]
+    bump = torch.where(rng["turned"].bits(1, 1), bump.T, bump)[:, None, None, :, None, :]
+    signs = torch.where(rng["bumps"].bits(channels, rows, columns), 1.0, -1.0)
+    tiles = (signs[..., :, None, :, None] * bump).flatten(4).flatten(2, 3)
+    grid = torch.zeros_like(x)
+    grid[:, :, begin_row : begin_row + rows * side, begin_column : begin_column + columns * side] = tiles
+    length = grid.flatten(1).norm(dim=1).clamp(min=1e-12)
+    return grid * (eps / length)[:, None, None, None]
 
 
 def bumps(largest: int) -> Float[Tensor, "S L L"]:
@@ -191,6 +193,7 @@ def move_mass(
     lefts: Int[Tensor, "B 2"],
     side: Int[Tensor, " B"],
     signs: Float[Tensor, "B C"],
+    turned: Bool[Tensor, " B"],
     eps: float,
 ) -> Float[Tensor, "B C H W"]:
     """The mass of the second window, and what is left of the radius, goes into the first one as a bump.
@@ -199,6 +202,7 @@ def move_mass(
         best: perturbations.
         tops, lefts, side: of the two windows.
         signs: of the bump, by channel.
+        turned: whether its two mounds lie side by side, not one above the other.
         eps: radius.
     """
     _, channels, height, width = best.shape
@@ -212,7 +216,9 @@ def move_mass(
     # The shape, shifted to where the first window is.
     rows = (torch.arange(height) - tops[:, :1]).clamp(0, table.shape[1] - 1)
     columns = (torch.arange(width) - lefts[:, :1]).clamp(0, table.shape[2] - 1)
-    shape = table[side[:, None, None], rows[:, :, None], columns[:, None, :]]
+    down, across = rows[:, :, None], columns[:, None, :]
+    turn = turned[:, None, None]
+    shape = table[side[:, None, None], torch.where(turn, across, down), torch.where(turn, down, across)]
     bump = torch.where(one, shape[:, None] * signs[..., None, None] + inside / (1e-10 + length_one), 0.0)
     left_over = (eps**2 - total).clamp(min=0)[:, None] / channels
     scale = (left_over + both).sqrt() / bump.flatten(2).norm(dim=2).clamp(min=1e-12)
@@ -235,4 +241,4 @@ def example() -> Square:
     return Square(LpBall("linf", 76 / 255), horizon=100)
 
 
-__all__ = ["Square", "bumps", "example", "move_mass", "square_signs", "stripes", "window"]
+__all__ = ["Square", "begin_with_bumps", "bumps", "example", "move_mass", "square_signs", "stripes_of", "window"]

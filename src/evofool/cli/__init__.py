@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import doctor, draw, listing, runs, study, train
+from . import attack, compare, doctor, draw, listing, runs, show, study, train
 from .common import Program, heed_signals, show_warnings
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(study.app, name="study")
+app.command()(attack.attack)
 app.command()(draw.draw)
 app.command()(train.train)
 app.command()(doctor.doctor)
@@ -27,7 +28,9 @@ app.command()(runs.verify)
 app.command()(runs.replay)
 app.command()(runs.export)
 app.command()(runs.report)
+app.command()(compare.compare)
 app.command("list")(listing.list_)
+app.add_typer(show.app, name="show")
 
 
 def _version(wanted: bool) -> None:

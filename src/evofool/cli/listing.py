@@ -23,6 +23,7 @@ _KINDS = (
     "presets",
     "crossovers",
     "ink-parts",
+    "recipes",
     "runs",
 )
 
@@ -80,6 +81,8 @@ def _listed(kind: str) -> list[tuple[str, str]]:
             module = importlib.import_module(f"evofool.operators.{family}")
             rows += [(f"{family}.{name}", _first_line(getattr(module, name))) for name in spec.operator_names(family)]
         return rows
+    if kind == "recipes":
+        return _recipes()
     if kind in ("presets", "crossovers", "ink-parts"):
         from ..studies.draw import drawing
         from ..studies.ink.arms import PARTS
@@ -119,6 +122,17 @@ def _classifiers() -> list[tuple[str, str]]:
     ]
     kinds = [(form, about) for form, _, about in (line.partition(": ") for line in adapters().values())]
     return [*ours, *files, *kinds]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    """Attacks, with what each works within, needs and aims at."""
+    from ..recipes import recipes
+    from .show import aims
+
+    return [
+        (name, f"{each.about} [{', '.join(each.norms)}; {each.needs}; {aims(each)}]")
+        for name, each in recipes().items()
+    ]
 
 
 def _runs(folder: Path) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ def train(
     ] = None,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="A best effort also learns from mirrored images: for what may stand either way."),
+        typer.Option("--mirror", help="A best effort learns from mirrored and shifted images, not from turned ones: for photographs."),
     ] = False,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="At most this many passes over the images.", show_default=False)

@@ -57,6 +57,7 @@ def load_data(
     data_dir: Path | None = None,
     size: tuple[int, int] | None = None,
     channels: Channels | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read images with labels.
@@ -68,6 +69,7 @@ def load_data(
         size: height and width in pixels to resize to, antialiased, aspect not kept; None keeps the size, which then
             has to be the same in all images.
         channels: 1 takes the luma of colours, 3 repeats gray levels; None keeps what is there.
+        unlabelled: take a folder or a .zip of images without class folders, too; their labels are -1.
         progress: called with a text, how much is done and of how much (0 if unknown), while that takes a while.
 
     Returns:
@@ -87,7 +89,7 @@ def load_data(
         elif spec == "digits":
             reading = digits.read(split, size)
         else:
-            reading = _read(path, split, size, channels, progress)
+            reading = _read(path, split, size, channels, progress, unlabelled)
     except OSError as error:
         raise unreadable(Path(error.filename or path), error, "images with labels") from error
     return assemble(path, reading, size, channels)
@@ -98,12 +100,13 @@ def load_test_images(
     *,
     data_dir: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """The images that a classifier is asked about, as the command line names them.
 
     Args:
-        spec, data_dir, progress: as for `load_data`.
+        spec, data_dir, unlabelled, progress: as for `load_data`.
         image_shape: (C, H, W) that they are brought to; None = as they are, all of one shape.
     """
     channels, *size = image_shape or (None,)
@@ -113,24 +116,32 @@ def load_test_images(
         data_dir=Path(data_dir) if data_dir else None,
         size=(size[0], size[1]) if size else None,
         channels=channels,  # type: ignore[arg-type]
+        unlabelled=unlabelled,
         progress=progress,
     )
 
 
 def _read(
-    path: Path, split: Split, size: tuple[int, int] | None, channels: Channels | None, progress: Progress | None
+    path: Path,
+    split: Split,
+    size: tuple[int, int] | None,
+    channels: Channels | None,
+    progress: Progress | None,
+    unlabelled: bool,
 ) -> Reading:
     if path.is_dir():
         if idx.holds_idx(path):
             return idx.read_folder(path, split)
-        return folder.read_directory(path, split, size=size, channels=channels, progress=progress)
+        return folder.read_directory(
+            path, split, size=size, channels=channels, unlabelled=unlabelled, progress=progress
+        )
     if not path.is_file():
         raise DataError(
             f"data {str(path)!r} is no known name, file or folder{nearest(str(path), NAMES)}; expected one of these "
             f"or a path to a folder, .zip, .npz or IDX file; correct it"
         )
     if path.suffix.lower() == ".zip":
-        return folder.read_zip(path, split, size=size, channels=channels, progress=progress)
+        return folder.read_zip(path, split, size=size, channels=channels, unlabelled=unlabelled, progress=progress)
     if path.suffix.lower() == ".npz":
         return npz.read(path, split)
     if idx.is_idx(path) or path.suffix == ".gz":

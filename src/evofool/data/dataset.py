@@ -42,12 +42,14 @@ class Reading(NamedTuple):
         labels: [N], indices into class_names.
         class_names: one for each class, also those that have no image in this split.
         name: for tables.
+        files: the name of the file of each image, where each has one.
     """
 
     images: UInt8[np.ndarray, "N C H W"]
     labels: Int[np.ndarray, " N"]
     class_names: tuple[str, ...]
     name: str
+    files: tuple[str, ...] = ()
 
 
 def one_line(error: BaseException) -> str:
@@ -167,9 +169,9 @@ def assemble(where: str | Path, reading: Reading, size: Size | None = None, chan
         channels: 1 or 3, if the images are to be brought to it.
 
     Raises:
-        DataError: there are fewer than two classes, or the images are too large to hold.
+        DataError: there is one class, or the images are too large to hold.
     """
-    if len(reading.class_names) < 2:
+    if len(reading.class_names) == 1:
         raise DataError(
             f"{where}: all {len(reading.labels)} images are of one class, {reading.class_names[0]!r}; expected two "
             f"classes or more; add images of another class"
@@ -183,6 +185,7 @@ def assemble(where: str | Path, reading: Reading, size: Size | None = None, chan
         name=reading.name,
         fingerprint=fingerprint(images, labels, reading.class_names),
         background=background(images),
+        files=reading.files,
     )
 
 

@@ -176,6 +176,7 @@ def read_directory(
     *,
     size: Size | None = None,
     channels: int | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Reading:
     """Read the images of a split from a directory.
@@ -185,12 +186,13 @@ def read_directory(
         split: without train/ and test/ all images serve as either split.
         size: height and width to resize to (antialiased, the aspect is not kept); None expects one size in all images.
         channels: 1 gray, 3 colour; None is gray if every image is, else colour.
+        unlabelled: a folder of images without class folders will do as well: its labels are -1, and it has no classes.
         progress: called with a text, the images read and their number.
 
     Raises:
         DataError: the layout is another, or an image cannot be read, is enormous, or of another size than the rest.
     """
-    return _read(Directory(path), split, size, channels, progress)
+    return _read(Directory(path), split, size, channels, progress, unlabelled)
 
 
 def read_zip(
@@ -199,6 +201,7 @@ def read_zip(
     *,
     size: Size | None = None,
     channels: int | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Reading:
     """Read the images of a split from a zip file; see read_directory and Archive.of.
@@ -208,7 +211,7 @@ def read_zip(
     """
     try:
         with zipfile.ZipFile(path) as file:
-            return _read(Archive.of(path, file), split, size, channels, progress)
+            return _read(Archive.of(path, file), split, size, channels, progress, unlabelled)
     except ZIP_TROUBLE as error:
         raise DataError(
             f"{path}: is damaged or no zip file ({one_line(error)}); expected a zip of image folders; get it again"
@@ -225,7 +228,19 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-def _read(source: Source, split: Split, size: Size | None, channels: int | None, progress: Progress | None) -> Reading:
+def _read(
+    source: Source,
+    split: Split,
+    size: Size | None,
+    channels: int | None,
+    progress: Progress | None,
+    unlabelled: bool,
+) -> Reading:
+    path = source.path.resolve()
+    stem = path.stem if path.is_file() else path.name
+    if unlabelled and (flat := _flat(source)):
+        images = _decode(source, flat, size, channels, progress)
+        return Reading(images, np.full(len(flat), -1, np.int64), (), stem, tuple("/".join(parts) for parts in flat))
     class_names, folders, is_split = _layout(source, split)
     members: list[Parts] = []
     labels: list[int] = []
@@ -235,9 +250,19 @@ def _read(source: Source, split: Split, size: Size | None, channels: int | None,
             members += [(*folders[name], file) for file in files]
             labels += [label] * len(files)
     images = _decode(source, members, size, channels, progress)
-    path = source.path.resolve()
-    stem = path.stem if path.is_file() else path.name
-    return Reading(images, np.array(labels, np.int64), class_names, f"{stem} {split if is_split else 'all'}")
+    files = tuple("/".join(parts) for parts in members)
+    name = f"{stem} {split if is_split else 'all'}"
+    return Reading(images, np.array(labels, np.int64), class_names, name, files)
+
+
+def _flat(source: Source) -> list[Parts]:
+    """The images of a folder that has no folders, or of the one folder in it; [] where there are folders."""
+    top: Parts = ()
+    folders, files = source.listing(top)
+    if len(folders) == 1 and not files and not source.listing((folders[0],))[0]:
+        top = (folders[0],)
+        folders, files = source.listing(top)
+    return [] if folders else [(*top, file) for file in files]
 
 
 def _layout(source: Source, split: Split) -> tuple[tuple[str, ...], dict[str, Parts], bool]:

@@ -1,6 +1,7 @@
 """Genomes that are perturbations: what is added to an image x, kept within a limit around it.
 
-Decoded images lie on the 1/255 lattice, rounded toward x: so an image that is sent never exceeds the limit.
+Decoded images lie on the 1/255 lattice, rounded toward x: so an image that is sent never exceeds the limit. Each limit
+also says of an image whether it `holds`, exactly, in whole gray levels: for searches that ask outside it on their way.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from .. import genome
 from ..errors import SpecError
 from ..rng import Stream
 from ..shapes import Bool, Float, Tensor
 from .pixels import to_lattice
 
 SLACK = 1e-6  # by which float32 rounding may miss a radius
+TRACE = 2.0**-30  # a change too small to be seen: what a pixel gets that is held, but looks as it did
 
 
 def lattice_eps(eps: float) -> float:
@@ -38,6 +41,23 @@ def distance(
         return changed(images, x).flatten(-2).sum(-1).double()
     difference = (images.double() - x.double()).flatten(-3)
     return difference.abs().amax(-1) if norm == "linf" else difference.norm(dim=-1)
+
+
+def repainted(
+    colours: Float[Tensor, "*N C H W"], inside: Bool[Tensor, "*N 1 H W"], x: Float[Tensor, "*N C H W"]
+) -> Float[Tensor, "*N C H W"]:
+    """The perturbation that gives the pixels inside these colours, and leaves the others alone.
+
+    A gray level inside that x has already is changed by `TRACE`, which no image shows: so that a search that thinks in
+    sets of pixels finds its set in the perturbation, and limits count what is held.
+    """
+    new = colours - x
+    return torch.where(inside, torch.where(new == 0, torch.where(x < 0.5, TRACE, -TRACE), new), 0.0)
+
+
+def levels(images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+    """By how many gray levels images on the 1/255 lattice differ from x, whole numbers."""
+    return ((images - x[:, None]) * 255).round()
 
 
 @dataclass(frozen=True)
@@ -81,10 +101,19 @@ class LpBall:
         """The images on the 1/255 lattice."""
         return to_lattice(x[:, None] + genomes, x)
 
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """Which images on the lattice lie within the radius."""
+        difference = levels(images, x).flatten(2).double()
+        if self.norm == "linf":
+            return difference.abs().amax(2) <= round(self.eps * 255)
+        return difference.square().sum(2) <= (self.eps * 255) ** 2
+
 
 @dataclass(frozen=True)
 class FewPixels:
     """Perturbations of at most so many pixels, each of them as strong as an image allows.
+
+    A genome may carry other fields behind its perturbation; they are left as they are.
 
     Attributes:
         pixels: that may change, in any of their channels.
@@ -104,20 +133,24 @@ class FewPixels:
         values = rng["values"].bits(n, *x.shape[1:]).float()
         return torch.where(chosen, values - x[:, None], 0.0)
 
-    def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+    def repair(self, genomes: genome.G, x: Float[Tensor, "B C H W"]) -> genome.G:
         """Clamp to images in [0, 1], and drop the weakest changes beyond the number allowed (of equals, later ones)."""
-        clamped = genomes.clamp(-x[:, None], 1 - x[:, None])
+        clamped = genome.genes(genomes).clamp(-x[:, None], 1 - x[:, None])
         size = clamped.abs().amax(2).flatten(2)
         many = (size > 0).sum(2) > self.pixels
         if not bool(many.any()):
-            return clamped
+            return genome.with_genes(genomes, clamped)
         rank = size.argsort(dim=2, descending=True, stable=True).argsort(dim=2)
         kept = (rank < self.pixels).view(*clamped.shape[:2], 1, *clamped.shape[3:])
-        return torch.where(kept, clamped, 0.0)
+        return genome.with_genes(genomes, torch.where(kept, clamped, 0.0))
 
-    def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+    def decode(self, genomes: genome.G, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
         """The images on the 1/255 lattice."""
-        return to_lattice(x[:, None] + genomes, x)
+        return to_lattice(x[:, None] + genome.genes(genomes), x)
+
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """Which images have no more pixels changed than may be."""
+        return changed(images, x[:, None]).flatten(2).sum(2) <= self.pixels
 
 
 @dataclass(frozen=True)
@@ -145,11 +178,12 @@ class Patch:
     def repair(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
         """Clamp to images in [0, 1], and keep the square that holds most changed pixels (of equals, the first)."""
         clamped = genomes.clamp(-x[:, None], 1 - x[:, None])
+        marked = (clamped != 0).any(2)
+        if bool(self._within(marked).all()):
+            return clamped
         height, width = clamped.shape[-2:]
         side = (min(self.side, height), min(self.side, width))
-        count = functional.avg_pool2d(
-            (clamped != 0).any(2).double().flatten(0, 1)[:, None], side, stride=1, divisor_override=1
-        )
+        count = functional.avg_pool2d(marked.double().flatten(0, 1)[:, None], side, stride=1, divisor_override=1)
         place = count.flatten(1).argmax(1).view(clamped.shape[:2])
         columns = width - side[1] + 1
         kept = self._square(place // columns, place % columns, height, width)
@@ -158,6 +192,13 @@ class Patch:
     def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
         """The images on the 1/255 lattice."""
         return to_lattice(x[:, None] + genomes, x)
+
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """Which images have all that is changed within one square."""
+        return self._within(changed(images, x[:, None]))
+
+    def _within(self, marked: Bool[Tensor, "B n H W"]) -> Bool[Tensor, "B n"]:
+        return (_extent(marked.any(3)) <= self.side) & (_extent(marked.any(2)) <= self.side)
 
     def _square(self, top: Tensor, left: Tensor, height: int, width: int) -> Bool[Tensor, "B n H W"]:
         rows, columns = torch.arange(height), torch.arange(width)
@@ -194,8 +235,43 @@ class Frame:
         """The images on the 1/255 lattice."""
         return to_lattice(x[:, None] + genomes, x)
 
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """Which images have nothing changed but their border."""
+        return ~(changed(images, x[:, None]) & ~self.mask(*images.shape[-2:])).flatten(2).any(2)
+
     def mask(self, height: int, width: int) -> Bool[Tensor, "H W"]:
         """Where the border is."""
         mask = torch.ones(height, width, dtype=torch.bool)
         mask[self.thickness : height - self.thickness, self.thickness : width - self.thickness] = False
         return mask
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """Perturbations without a limit, as long as they give images: for searches that approach a limit from outside.
+
+    A genome may carry other fields behind its perturbation; they are left as they are.
+    """
+
+    def sample(self, x: Float[Tensor, "B C H W"], n: int, rng: Stream) -> Float[Tensor, "B n C H W"]:
+        """To uniform images."""
+        return rng["images"].uniform(n, *x.shape[1:]) - x[:, None]
+
+    def repair(self, genomes: genome.G, x: Float[Tensor, "B C H W"]) -> genome.G:
+        """Clamp to images in [0, 1]."""
+        return genome.with_genes(genomes, genome.genes(genomes).clamp(-x[:, None], 1 - x[:, None]))
+
+    def decode(self, genomes: genome.G, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
+        """The images on the 1/255 lattice."""
+        return to_lattice(x[:, None] + genome.genes(genomes), x)
+
+    def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
+        """All."""
+        return torch.ones(images.shape[:2], dtype=torch.bool)
+
+
+def _extent(marked: Bool[Tensor, "B n L"]) -> Tensor:
+    """From the first to the last marked place, both included; 0 where none is marked."""
+    first = marked.byte().argmax(2)
+    last = marked.shape[2] - 1 - marked.flip(2).byte().argmax(2)
+    return torch.where(marked.any(2), last - first + 1, 0)

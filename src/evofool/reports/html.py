@@ -46,8 +46,8 @@ def write(results: Results, directory: Path, *, analysis: Analysis | None = None
     return publish(page(results, analysis, directory), sheets.records(analysis), directory)
 
 
-def publish(layout: Page, tables: Iterable[Records], directory: Path) -> Path:
-    """Draw the figures of a page and write them, its tables and itself; see `write`."""
+def publish(layout: Page, tables: Iterable[Records], directory: Path, *, name: str = "report.html") -> Path:
+    """Draw the figures of a page and write them, its tables and itself under a name; see `write`."""
     images: dict[str, list[str]] = {}
     for block in _figures(layout.sections):
         picture = block if isinstance(block, Picture) else block.picture
@@ -58,7 +58,7 @@ def publish(layout: Page, tables: Iterable[Records], directory: Path) -> Path:
     for table in tables:
         write_bytes(directory / "tables" / f"{table.name}.csv", table.to_csv().encode())
         write_bytes(directory / "tables" / f"{table.name}.json", table.to_json().encode())
-    path = directory / "report.html"
+    path = directory / name
     write_bytes(path, render(layout, images).encode())
     return path
 

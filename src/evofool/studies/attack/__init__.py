@@ -1,7 +1,8 @@
 """Attacks on given images: fool a classifier with each of them, within a limit, in as few queries as can be.
 
-    planning.py   from a configuration to shards, everything checked
-    shards.py     attacks some images side by side
-    run.py        attacks all, in a run directory, and takes one up again
-    results.py    the numbers that are left behind
+given.py      a configuration, and the images that it names
+planning.py   from a configuration to shards, everything checked
+shards.py     attacks some images side by side
+run.py        attacks all, in a run directory, and takes one up again
+results.py    the numbers that are left behind
 """

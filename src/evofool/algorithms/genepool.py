@@ -1,0 +1,277 @@
+"""Gene pool: what fooled earlier images is tried first on later ones, and the search goes on from the best of it.
+
+Ours. An image is attacked in two parts:
+1. It tries genes of the pool. What each leaves of the margin (1 = nothing happened, below 0 = fooled) is predicted by a
+   Gaussian process over genes: the mean of a gene is what it left on earlier images of the class (see
+   `pool.Pool.expected`), and two genes correlate the more, the more alike they are. After each try the others are
+   predicted anew. The gene that most likely fools comes next, as long as its chance, or else what it is expected to gain,
+   is worth a query.
+2. Then it walks (see `walks`) from the best perturbation so far, in steps that get smaller with the number of steps made:
+   on no schedule over a budget, so that a run that is cut earlier is the beginning of a longer one.
+What fooled becomes a gene of the pool, unless it was one. A guide for each class, where a change of which sign lowered
+margins, is learned from all steps of all images, and biases the next ones.
+
+Without a pool (`sharing` None) only the second part is left: each image by itself.
+
+The walks are those of Square (Andriushchenko et al. 2020) and Sparse-RS (Croce et al. 2022), on our own schedule. That
+one perturbation fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le
+
+from ..contracts import Evaluated, Victims
+from ..pool import Lessons, Pool, empty
+from ..rng import Stream
+from ..shapes import Bool, Float, Int, Tensor
+from ..sharing import Sharing
+from ..spec import check
+from .walks import walk_for
+
+ALIKE = (0.35, 0.65)  # correlation of two genes over the images of a class: of any two, and more of like ones
+
+
+@dataclass(frozen=True)
+class State:
+    """Images under attack.
+
+    Attributes:
+        x, labels: see `Victims`.
+        clean: the margin of the image as it is.
+        best: the perturbation that is held on to.
+        fitness: its margin.
+        told: questions answered.
+        steps: of the walk.
+        genes: [B M], numbers of the candidates; -1 = none.
+        mean: [B M], what each is thought to leave; infinite where it was tried, or there is none.
+        covariance: [B M M], of that.
+        next: the place among the candidates of the gene to try now; -1 = walk.
+        tried: [B M], the genes tried, in order; -1 = none.
+        left: [B M], what each of them left.
+        won: the gene that fooled as it is; -1 = none.
+        seen: the class seen in what fooled; -1 = not fooled.
+        guide: [B C H W], where a change of which sign has lowered margins of other images of the class.
+        trace: [B C H W], where one has lowered that of this image.
+    """
+
+    x: Float[Tensor, "B C H W"]
+    labels: Int[Tensor, " B"]
+    clean: Float[Tensor, " B"]
+    best: Float[Tensor, "B C H W"]
+    fitness: Float[Tensor, " B"]
+    told: Int[Tensor, " B"]
+    steps: Int[Tensor, " B"]
+    genes: Int[Tensor, "B M"]
+    mean: Float[Tensor, "B M"]
+    covariance: Float[Tensor, "B M M"]
+    next: Int[Tensor, " B"]
+    tried: Int[Tensor, "B M"]
+    left: Float[Tensor, "B M"]
+    won: Int[Tensor, " B"]
+    seen: Int[Tensor, " B"]
+    guide: Float[Tensor, "B C H W"]
+    trace: Float[Tensor, "B C H W"]
+
+
+@dataclass(frozen=True)
+class GenePool:
+    """Its configuration, and the algorithm.
+
+    Args:
+        encoding: an L-inf or L2 ball, or few pixels.
+        sharing: how the pool is shared; None = each image by itself.
+        candidates: genes that one image chooses among: those with the best chances on its class.
+        chance: a gene that fools with this probability is worth a query.
+        gain: so is one that is expected to take this share off the margin, from the best so far.
+        first: share of the pixels that the first step of a walk changes, if it begins from nothing.
+        after: the same, if it begins from a gene.
+        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a gene.
+        guided: share of the steps that follow the guide.
+    """
+
+    encoding: Any
+    sharing: Sharing | None = Sharing()
+    candidates: Annotated[int, Ge(1)] = 32
+    chance: Annotated[float, Ge(0), Le(1)] = 0.12
+    gain: Annotated[float, Ge(0)] = 0.03
+    first: Annotated[float, Gt(0), Le(1)] = 0.3
+    after: Annotated[float, Gt(0), Le(1)] = 0.07
+    decay: Annotated[float, Gt(0)] = 5.0
+    later: Annotated[float, Gt(0)] = 10.0
+    guided: Annotated[float, Ge(0), Le(1)] = 0.5
+    rate: float = 1.0
+    doubt: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
+        walk_for(self.encoding, self.guided)
+
+    def init(self, victims: Victims, pool: Pool | None = None) -> State:
+        """Candidates for each image, by its class."""
+        if pool is None:
+            pool = empty((victims.x.shape[1], victims.x.shape[2], victims.x.shape[3]), victims.scores.shape[1])
+        count, most = len(victims), self.candidates
+        genes = torch.full((count, most), -1, dtype=torch.int64)
+        mean = torch.full((count, most), torch.inf, dtype=torch.float64)
+        covariance = torch.eye(most, dtype=torch.float64).repeat(count, 1, 1)
+        if len(pool):
+            means, variances, noise = pool.expected()
+            chances = torch.special.ndtr(-means / variances.sqrt())
+            best = chances.argsort(dim=1, descending=True, stable=True)[:, :most]
+            wide = best.shape[1]
+            unit = torch.nn.functional.normalize(pool.genes.flatten(1), dim=1)
+            for label in victims.labels.unique().tolist():
+                rows, numbers = victims.labels == label, best[label]
+                alike = (unit[numbers] @ unit[numbers].T).clamp(min=0).double()
+                together = noise * (ALIKE[0] + ALIKE[1] * alike)
+                together.diagonal().copy_(variances[label, numbers])
+                genes[rows, :wide] = numbers
+                mean[rows, :wide] = means[label, numbers]
+                covariance[rows, :wide, :wide] = together
+        zeros, none = torch.zeros_like(victims.labels), torch.full_like(victims.labels, -1)
+        blank = torch.zeros_like(victims.x)
+        state = State(
+            x=victims.x,
+            labels=victims.labels,
+            clean=victims.fitness,
+            best=blank,
+            fitness=victims.fitness,
+            told=zeros,
+            steps=zeros,
+            genes=genes,
+            mean=mean,
+            covariance=covariance,
+            next=none,
+            tried=torch.full_like(genes, -1),
+            left=torch.zeros_like(mean),
+            won=none,
+            seen=none,
+            guide=self._prior(pool, victims.labels),
+            trace=self._prior(pool, victims.labels),
+        )
+        return self._chosen(state)
+
+    def ask(self, state: State, rng: Stream, pool: Pool | None = None) -> Float[Tensor, "B 1 C H W"]:
+        """A gene, or a step."""
+        walk = walk_for(self.encoding, self.guided)
+        begun = (state.tried >= 0).any(1)
+        start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
+        share = start / (1 + state.steps / decay)
+        new = walk.step(state.x, state.best, share, state.trace, rng)
+        trying = state.next >= 0
+        first = (state.told == 0) & ~trying
+        if bool(first.any()):
+            new = torch.where(first[:, None, None, None], walk.begin(state.x, state.guide, rng), new)
+        if bool(trying.any()):
+            assert pool is not None
+            rows = trying.nonzero().squeeze(1)
+            new = new.index_copy(0, rows, pool.genes[state.genes[rows, state.next[rows]]])
+        return new[:, None]
+
+    def tell(self, state: State, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> State:
+        """Hold on to what is better, and think anew of the other genes."""
+        walk = walk_for(self.encoding, self.guided)
+        repaired = evaluated.genomes[:, 0]
+        value = fitness[:, 0].nan_to_num(nan=torch.inf)
+        trying, win = state.next >= 0, success[:, 0]
+        first = (state.told == 0) & ~trying
+        better = (value < state.fitness) | first | ((state.told == 0) & trying)
+        left = torch.where(value.isfinite(), value / state.clean.clamp(min=1e-6), 1.0).clamp(-1, 1)
+        mean, covariance = _conditioned(state, torch.where(trying, left, torch.nan))
+        nth = (state.tried >= 0).sum(1)
+        here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
+        gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
+        stepped = ~trying & ~first
+        new = State(
+            x=state.x,
+            labels=state.labels,
+            clean=state.clean,
+            best=torch.where(better[:, None, None, None], walk.intent(state.x, repaired), state.best),
+            fitness=torch.where(better, value, state.fitness),
+            told=state.told + 1,
+            steps=state.steps + stepped,
+            genes=state.genes,
+            mean=mean,
+            covariance=covariance,
+            next=state.next,
+            tried=torch.where(here, gene, state.tried),
+            left=torch.where(here, left[:, None], state.left),
+            won=torch.where(win & trying, gene[:, 0], state.won),
+            seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
+            guide=state.guide,
+            trace=self._traced(state, repaired, value, stepped),
+        )
+        return self._chosen(new)
+
+    def lessons(self, state: State) -> Lessons:
+        """What these images teach."""
+        fooled = state.seen >= 0
+        return Lessons(
+            labels=state.labels,
+            predictions=state.seen,
+            genes=state.best,
+            new=fooled & (state.won < 0),
+            tried=state.tried,
+            left=state.left,
+            won=state.won,
+            trace=state.trace,
+            walked=state.steps > 0,
+            queries=state.told,
+        )
+
+    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
+        """One gene of several."""
+        blended: Tensor = walk_for(self.encoding, self.guided).blend(genes)
+        return blended
+
+    def _chosen(self, state: State) -> State:
+        """With the gene that is to be tried next."""
+        spread = state.covariance.diagonal(dim1=1, dim2=2).clamp(min=1e-9).sqrt()
+        chance = torch.special.ndtr(-state.mean / spread)
+        best = (state.fitness / state.clean.clamp(min=1e-6)).clamp(max=1.0)[:, None]
+        ahead = (best - state.mean) / spread
+        density = torch.exp(-ahead.square() / 2) / math.sqrt(2 * math.pi)
+        gain = torch.where(state.mean.isfinite(), spread * (ahead * torch.special.ndtr(ahead) + density), 0.0)
+        likely, first = chance.max(1)
+        most, second = gain.max(1)
+        place = torch.where(likely >= self.chance, first, torch.where(most >= self.gain, second, -1))
+        return dataclasses.replace(state, next=torch.where(state.steps > 0, -1, place))
+
+    def _traced(
+        self, state: State, repaired: Tensor, value: Float[Tensor, " B"], stepped: Bool[Tensor, " B"]
+    ) -> Float[Tensor, "B C H W"]:
+        """What is thought that changes do, corrected by what the last one did (Kaczmarz 1937, as in adaptive filters)."""
+        change = (state.x + repaired).clamp(0, 1) - (state.x + state.best).clamp(0, 1)
+        drop = ((state.fitness - value) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
+        error = drop - (state.trace * change).flatten(1).sum(1)
+        size = change.flatten(1).square().sum(1).clamp(min=1e-9)
+        weight = torch.where(stepped & value.isfinite(), self.rate * error / size, 0.0).float()
+        return state.trace + change * weight[:, None, None, None]
+
+    def _prior(self, pool, labels):
+        return pool.trace[labels] / (pool.taught[labels][:, None, None, None].clamp(min=1) + self.doubt)
+
+
+def _conditioned(state: State, left: Float[Tensor, " B"]) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
+    """Mean and covariance of what the candidates leave, after what the one that was tried left; NaN = none was."""
+    each, place, tried = torch.arange(len(left)), state.next.clamp(min=0), ~left.isnan()
+    row = state.covariance[each, place]
+    factor = torch.where(tried, 1 / row[each, place].clamp(min=1e-9), 0.0)
+    surprise = torch.where(tried, left - state.mean[each, place], 0.0) * factor
+    mean = state.mean + row * surprise[:, None]
+    mean[each[tried], place[tried]] = torch.inf
+    return mean, state.covariance - factor[:, None, None] * row[:, :, None] * row[:, None, :]
+
+
+def example() -> GenePool:
+    """A small configuration for trying things out."""
+    from ..encodings.perturbation import LpBall
+
+    return GenePool(LpBall("linf", 76 / 255))

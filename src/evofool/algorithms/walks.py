@@ -1,0 +1,192 @@
+"""Steps of a search from one perturbation to the next, for each limit: what `genepool` makes between genes.
+
+A walk has `begin(x, guide, rng)`, a first perturbation; `step(x, best, share, guide, rng)`, another one near `best`, of
+which about a `share` is changed; and `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
+off, for use on another image. The guide says by its sign and size where a change of which sign has lowered margins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ..encodings.perturbation import FewPixels, LpBall
+from ..errors import SpecError
+from ..rng import Stream
+from ..shapes import Bool, Float, Int, Tensor
+from .sparse_rs import smallest
+from .square import begin_with_bumps, move_mass, square_signs, stripes_of, window
+
+
+def walk_for(encoding: Any, guided: float) -> Any:
+    """The walk within a limit.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if isinstance(encoding, FewPixels):
+        return PixelWalk(encoding.pixels, guided)
+    if isinstance(encoding, LpBall):
+        return SquareWalk(encoding.eps, guided) if encoding.norm == "linf" else MassWalk(encoding.eps, guided)
+    raise SpecError("genepool attacks L-inf, L2 and a number of pixels; sparse-rs attacks a patch or a frame")
+
+
+def differs(x: Tensor, first: Tensor, second: Tensor) -> Bool[Tensor, " B"]:
+    """Whether two perturbations give different images."""
+    return ((x + first).clamp(0, 1) != (x + second).clamp(0, 1)).flatten(1).any(1)
+
+
+def _sides(share: Float[Tensor, " B"], height: int, width: int, least: int) -> Int[Tensor, " B"]:
+    most = max(least, min(height, width) - 1)
+    return (share * height * width).sqrt().round().long().clamp(least, most)
+
+
+@dataclass(frozen=True)
+class SquareWalk:
+    """L-inf: a square of +eps or -eps in each channel; of a share of the steps the signs are those of the guide."""
+
+    eps: float
+    guided: float
+
+    def begin(self, x: Float[Tensor, "B C H W"], guide: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Vertical stripes."""
+        return stripes_of(x, rng, self.eps)
+
+    def step(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], guide: Tensor, rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
+        """One more square."""
+        height, width = x.shape[2:]
+        side = _sides(share, height, width, 1)
+        places = rng["place"].uniform(2, dtype=torch.float64)
+        top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
+        inside = window(top, left, side, height, width)[:, None]
+        drawn = square_signs(x, best, inside[:, 0], self.eps, rng)
+        if not self.guided:
+            return drawn
+        mass = (guide * inside).flatten(2).sum(2)
+        hint = torch.where(inside, torch.where(mass >= 0, self.eps, -self.eps)[..., None, None], best)
+        follow = (rng["follow"].uniform() < self.guided) & (mass != 0).any(1) & differs(x, hint, best)
+        return torch.where(follow[:, None, None, None], hint, drawn)
+
+    def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """All at +eps or -eps; where nothing is left of a change it went over the edge that is near."""
+        cut = torch.where(x < 0.5, -self.eps, self.eps)
+        return torch.where(repaired > 0, self.eps, torch.where(repaired < 0, -self.eps, cut))
+
+    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
+        """What most of them do; of ties the first one's."""
+        total = genes.sum(0)
+        return torch.where(total == 0, genes[0], self.eps * total.sign())
+
+
+@dataclass(frozen=True)
+class MassWalk:
+    """L2: what one window holds moves into another one as a bump, as in Square."""
+
+    eps: float
+    guided: float = 0.5
+
+    def begin(self, x: Float[Tensor, "B C H W"], guide: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Bumps side by side."""
+        return begin_with_bumps(x, self.eps, rng)
+
+    def step(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], guide: Tensor, rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
+        """One more bump."""
+        height, width = x.shape[2:]
+        side = _sides(share, height, width, 3)
+        side = (side + (side % 2 == 0)).clamp(max=min(height, width) - (min(height, width) % 2 == 0))
+        places = rng["place"].uniform(4, dtype=torch.float64)
+        tops = (places[:, :2] * (height - side + 1)[:, None]).long()
+        lefts = (places[:, 2:] * (width - side + 1)[:, None]).long()
+        signs = torch.where(rng["signs"].bits(x.shape[1]), 1.0, -1.0)
+        turned = rng["turned"].bits(1)[:, 0]
+        if self.guided:
+            # A bump is two mounds of opposite sign: the guide says which way round.
+            first = window(tops[:, 0], lefts[:, 0], side, height, width)
+            rows, columns = torch.arange(height), torch.arange(width)
+            half = torch.where(
+                turned[:, None, None],
+                columns[None, None, :] < (lefts[:, :1] + side[:, None] // 2)[:, :, None],
+                rows[None, :, None] < (tops[:, :1] + side[:, None] // 2)[:, :, None],
+            )
+            mass = (guide * torch.where(half, 1.0, -1.0)[:, None] * first[:, None]).flatten(2).sum(2)
+            follow = (rng["follow"].uniform(1) < self.guided) & (mass != 0)
+            signs = torch.where(follow, mass.sign(), signs)
+        return move_mass(best, tops, lefts, side, signs, turned, self.eps)
+
+    def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """What is left of it, drawn out to the radius again."""
+        length = repaired.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return repaired * (self.eps / length)[:, None, None, None]
+
+    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
+        """Their mean, drawn out to the radius."""
+        total = genes.sum(0)
+        return total * (self.eps / total.norm().clamp(min=1e-12))
+
+
+@dataclass(frozen=True)
+class PixelWalk:
+    """Few pixels: some of them are given up and as many others painted, each channel black (-1) or white (+1).
+
+    Where, and in which colour: of a share of the new pixels as the guide has it, else anywhere.
+    """
+
+    pixels: int
+    guided: float
+
+    def begin(self, x: Float[Tensor, "B C H W"], guide: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """As many pixels as may change."""
+        everything = torch.ones(len(x), dtype=torch.float64)
+        return self.step(x, torch.zeros_like(x), everything, guide, rng["begin"])
+
+    def step(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], guide: Tensor, rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
+        """Some pixels exchanged."""
+        count, channels, height, width = x.shape
+        total, pixels = height * width, min(self.pixels, height * width)
+        held = (best != 0).any(1).flatten(1)
+        number = (share * pixels).round().long().clamp(min=1)
+        go = smallest(rng["go"].uniform(total).masked_fill(~held, 2.0), torch.minimum(number, held.sum(1))) & held
+        come = torch.minimum(pixels - held.sum(1) + go.sum(1), (~held).sum(1))
+        # The smallest -log(u) / weight are a draw without replacement by weight.
+        weight = guide.abs().sum(1).flatten(1)
+        mean = weight.mean(1, keepdim=True)
+        weight = torch.where(mean > 0, self.guided * weight / mean + (1 - self.guided), 1.0)
+        keys = -rng["come"].uniform(total).clamp(min=1e-12).log() / weight
+        new = smallest(keys.masked_fill(held, torch.inf), come).view(count, 1, height, width)
+        colours = torch.where(rng["colours"].bits(channels, height, width), 1.0, -1.0)
+        follow = (rng["follow"].uniform(1, height, width) < self.guided) & (guide != 0)
+        colours = torch.where(follow, guide.sign(), colours)
+        # A colour that the pixel has already changes nothing.
+        same = ((x + colours).clamp(0, 1) == x).all(1, keepdim=True)
+        colours = torch.where(same, -colours, colours)
+        kept = torch.where(go.view(count, 1, height, width), 0.0, best)
+        return torch.where(new, colours, kept)
+
+    def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """Black or white in each channel of the pixels that changed."""
+        changed = (repaired != 0).any(1, keepdim=True)
+        cut = torch.where(x < 0.5, -1.0, 1.0)
+        full = torch.where(repaired > 0, 1.0, torch.where(repaired < 0, -1.0, cut))
+        return torch.where(changed, full, 0.0)
+
+    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
+        """The pixels that most of them change, of equals the first ones, in the colour that most give them."""
+        total = genes.sum(0)
+        often = total.abs().sum(0).flatten()
+        chosen = often.argsort(descending=True, stable=True)[: self.pixels]
+        mask = torch.zeros_like(often, dtype=torch.bool).index_fill(0, chosen, True) & (often > 0)
+        return torch.where(mask.view(1, *total.shape[1:]), torch.where(total >= 0, 1.0, -1.0), 0.0)
+
+
+def smoothed(trace: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """The mean over each pixel and its neighbours."""
+    return functional.avg_pool2d(trace, 3, stride=1, padding=1)

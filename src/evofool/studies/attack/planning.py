@@ -1,0 +1,142 @@
+"""From a configuration of an attack to its shards: everything is checked here, and nothing is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ... import pool as pools
+from ... import recipes
+from ...classifiers.support.sources import sourced
+from ...contracts import ClassifierInfo, Dataset
+from ...data import load_test_images
+from ...errors import ClassifierError, DataError, SpecError
+from ...pool import Pool
+from ...recipes import Setting
+from ...runs import classifier_of
+from ...threat import Threat, threat
+from .given import Chosen, Config, chosen, goal_of, order_of
+from .shards import Shard
+
+TOGETHER = 512  # images of one shard, where each is attacked by itself
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration comes down to.
+
+    Attributes:
+        config: resolved.
+        setting: what the recipe is made for.
+        chosen: the images, in the order of the data.
+        shards: in the order of the attack.
+    """
+
+    config: Config
+    setting: Setting
+    chosen: Chosen
+    shards: list[Shard]
+
+    @property
+    def evaluations(self) -> int:
+        """Images."""
+        return len(self.chosen.dataset)
+
+    @property
+    def queries(self) -> int:
+        """The most that will be asked."""
+        most = self.config.budget * self.evaluations
+        return most if self.config.budget_total is None else self.config.budget_total
+
+
+def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Plan:
+    """Resolve and check a configuration, and cut it into shards; nothing is asked and nothing is written.
+
+    Raises:
+        UserError: whatever is wrong with it, in one line.
+    """
+    if config.budget < 2:
+        raise SpecError(
+            f"a budget of {config.budget} queries for each image: one is for the image as it is; expected at least 2"
+        )
+    if config.confirm is not None and config.confirm < 0:
+        raise SpecError(f"confirm = {config.confirm}: expected 0 or more")
+    config = _sourced(config, progress)
+    info = classifier_of(config.classifier, config.sources).info
+    confirm = int(info.metered) if config.confirm is None else config.confirm
+    if confirm and config.budget - confirm < 2:
+        raise SpecError(f"a budget of {config.budget}, {confirm} of them to confirm: expected at least {confirm + 2}")
+    images = chosen(config, info)
+    count = len(images.dataset)
+    if config.budget_total is not None and config.budget_total < count:
+        raise SpecError(f"{config.budget_total:,} queries in all for {count:,} images: expected at least one for each")
+    limit = threat(config.norm, config.size, info.image_shape)
+    goal, target = goal_of(config, info)
+    if target is not None and images.labelled and bool((images.dataset.labels == target).all()):
+        raise SpecError(f"target {info.class_names[target]}: all images are of this class; give another one")
+    setting = Setting(limit, goal, config.budget, info)
+    algorithm = recipes.algorithm(config.recipe, setting, config.arguments)
+    shares = getattr(algorithm, "sharing", None) is not None
+    known = _pool(config, shares, info, limit)
+    config = replace(
+        config, confirm=confirm, size=limit.size, fingerprint=pools.fingerprint(known) if known is not None else ""
+    )
+    order = order_of(config, count)
+    together = count if shares or config.budget_total is not None else TOGETHER
+    shards = [
+        Shard(
+            config=replace(config, options={}),
+            numbers=tuple(order[first : first + together]),
+            place=first,
+            sources=config.sources,
+            fingerprints={config.classifier: info.fingerprint},
+        )
+        for first in range(0, count, together)
+    ]
+    return Plan(config, setting, images, shards)
+
+
+def _pool(config: Config, shares: bool, info: ClassifierInfo, limit: Threat) -> Pool | None:
+    """The genes to begin with.
+
+    Raises:
+        SpecError: they are for other images or classes, or nobody would use them.
+    """
+    if config.pool is None:
+        return None
+    if not shares:
+        raise SpecError(f"{config.recipe} uses no pool of genes: leave --pool out, or attack with genepool")
+    known = pools.load(Path(config.pool))
+    if tuple(known.genes.shape[1:]) != info.image_shape:
+        raise SpecError(
+            f"{config.pool}: its genes are of shape {tuple(known.genes.shape[1:])}, the images of {info.image_shape}"
+        )
+    if known.wins.shape[1] != len(info.class_names):
+        raise SpecError(
+            f"{config.pool}: knows {known.wins.shape[1]} classes, and {info.name} tells {len(info.class_names)} apart"
+        )
+    if config.fingerprint and pools.fingerprint(known) != config.fingerprint:
+        raise SpecError(f"{config.pool}: is not the pool that the run began with; restore it from a copy")
+    norm = known.about.get("norm")
+    if norm is not None and (norm == "l0") != (limit.norm == "l0"):
+        raise SpecError(f"{config.pool}: its genes are of {norm}, and this attack is of {limit.norm}")
+    return known
+
+
+def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -> Config:
+    """The same, with a name for the classifier and with what it takes to load it again."""
+    if config.classifier in config.sources:  # of a run that goes on
+        return config
+    data: Dataset | None = None
+    try:
+        data = load_test_images(config.data, data_dir=config.data_dir, image_shape=None, progress=progress)
+    except DataError:  # of several sizes, or without labels: the classifier has to say enough of itself
+        data = None
+    name, source = sourced(config.classifier, config.options, data)
+    if config.options.keys() - {"device", "trust_code"} and not source:
+        raise ClassifierError(
+            f"{', '.join(sorted(config.options))} is said of {name}: a card says everything already; leave it out"
+        )
+    sources = {name: source} if source else {}
+    return replace(config, classifier=name, given=config.given or config.classifier, sources=sources)
