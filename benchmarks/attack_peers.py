@@ -28,6 +28,7 @@ from attacks.peers import PEERS, Peer
 from attacks.trial import Trial, attempt
 from evofool.errors import UserError
 from evofool.reports.attack_tables import analyse
+from evofool.studies.attack.given import Config
 from evofool.studies.attack.results import Results
 from report import table
 from setting import hardware, load_average
@@ -63,8 +64,11 @@ def main() -> int:
 def _question(options: argparse.Namespace) -> Question:
     if options.like:
         return like(options.like, floats=options.floats, trust_code=options.trust_code)
-    return asked(options.classifier, options.data, options.data_dir, options.first, options.count, options.norm,
-                 options.size, options.target, options.budget, options.seed, options.floats)  # fmt: skip
+    config = Config(
+        options.classifier, options.data, options.norm, options.size, budget=options.budget, first=options.first,
+        images=options.count, target=options.target, seed=options.seed, data_dir=options.data_dir,
+    )  # fmt: skip
+    return asked(config, floats=options.floats)
 
 
 def _folder(peer: Peer, question: Question) -> str:
@@ -79,7 +83,7 @@ def _command(question: Question, peer: Peer, options: argparse.Namespace) -> str
         names = ("classifier", "data", "data_dir", "first", "count", "norm", "size", "target", "budget", "seed")
         for name in names:
             value = getattr(options, name)
-            words += [f"--{name.replace('_', '-')}", str(value)] if value not in (None, "") else []
+            words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     return shlex.join([*words, *(["--floats"] if question.floats else []), "-o", "DIR"])
 
 
@@ -115,7 +119,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", metavar="N", type=int, default=100, help="images (%(default)s)")
     parser.add_argument("--norm", choices=("linf", "l2", "l0"), default="linf", help="(%(default)s)")
     parser.add_argument("--size", metavar="X", type=float, default=0.3, help="eps, or pixels (%(default)s)")
-    parser.add_argument("--target", default="", help="random, least-likely, or the number of a class (any other)")
+    parser.add_argument("--target", metavar="CLASS", help="random, least-likely, or a class (any but its own)")
     parser.add_argument("--budget", metavar="N", type=int, default=1000, help="queries of an image (%(default)s)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--peers", metavar="A,B", default="", help=f"some of: {', '.join(_names())} (all that can)")

@@ -99,7 +99,8 @@ def plane(norm: str) -> tuple[Linear, torch.Tensor, float]:
     Its weights have one sign in each row, and differ in size.
     """
     x = images(1)
-    sign = torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0, 1.0])[:, None]
+    rows = [1.0, -1.0, -1.0, 1.0, -1.0, 1.0] if norm == "linf" else [1.0, 1.0, 1.0, -1.0, -1.0, -1.0]
+    sign = torch.tensor(rows)[:, None]
     weight = (sign * (0.5 + stream(1, seed=8)["weight"].uniform(6, 6)[0]))[None]
     margin = {"linf": 4.0, "l2": 3.0, "l0": 4.0}[norm]
     bias = -float((weight.double() * x[0].double()).sum()) - margin

@@ -20,6 +20,9 @@ from evofool import checks, rundir
 from evofool.classifiers.fake import Constant, Counting, Linear
 from evofool.errors import UserError
 from evofool.reports import attack_comparison
+from evofool.studies.attack import planning
+from evofool.studies.attack import run as ours
+from evofool.studies.attack.given import Config
 from evofool.studies.attack.results import load
 from evofool.threat import Goal, threat
 
@@ -221,6 +224,8 @@ def test_a_target_has_to_be_reached():
     assert run(peer(attack), aim(labels=[0], targets=[1]), classifier).queries.tolist() == [1]
     trial = run(peer(attack), aim(labels=[0], targets=[2]), classifier)
     assert trial.fooled.tolist() == [True] and trial.images[0, 0, 0, 1] > 0.8 and wanted == [[1], [2]]
+    there = run(peer(attack), aim(labels=[2], targets=[1]), classifier)
+    assert there.attacked.tolist() == [False]  # seen as another class than its own: that is no place to begin from
     untargeted = run(shows(200), aim(labels=[0], targets=[2]), classifier)
     assert untargeted.fooled.tolist() == [False] and not untargeted.outside.any()
 
@@ -373,7 +378,8 @@ def test_patches_of_pixle_keep_within_the_limit(pixels):
     told = pixle.arguments(threat("l0", pixels, (1, 28, 28)), 100)
     across, down = told["x_dimensions"], told["y_dimensions"]
     assert 1 <= across[0] <= across[1] and 1 <= down[0] <= down[1]
-    assert across[1] * down[1] <= pixels < (across[1] + 1) * (down[1] + 1) and told["restarts"] == 1
+    assert 0.5 * pixels < told["restarts"] * across[1] * down[1] <= pixels
+    assert 1 <= told["restarts"] * told["max_iterations"] * 2 <= max(100, 2 * told["restarts"])
 
 
 def test_each_limit_and_goal_has_the_peers_that_know_it():
@@ -422,8 +428,9 @@ def test_seconds_over_no_forward_passes_are_none():
 # What is left behind
 
 
-def question(first=0, count=6, *, budget=5, floats=False, target=""):
-    return keeping.asked("digits", "digits", None, first, count, "linf", 1.0, target, budget, 3, floats)
+def question(first=0, count=6, *, budget=5, floats=False, target=None):
+    config = Config("digits", "digits", "linf", 1.0, first=first, images=count, budget=budget, target=target, seed=3)
+    return keeping.asked(config, floats=floats)
 
 
 def half(task, arguments):
@@ -471,7 +478,12 @@ def test_the_numbers_are_those_of_the_trial(tmp_path):
         scores = asked.classifier(y[None].repeat(asked.classifier.info.micro_batch, 1, 1, 1))[0]
         assert image.prediction == int(scores.argmax()) and image.label == int(asked.labels[image.number])
         assert (image.outcome == "fooled") == (image.prediction != image.label)
-    assert results.config["cache"] is False and results.limit == "L-inf 255/255" and results.recipe["name"] == "made up" and results.seed == 3
+    assert (
+        results.config["cache"] is False
+        and results.limit == "L-inf 255/255"
+        and results.recipe["name"] == "made up"
+        and results.seed == 3
+    )
     assert results.ledger["lost on disk"] == results.ledger["beyond the limit"] == 0
 
 
@@ -496,7 +508,7 @@ def test_runs_are_compared_with_each_other(tmp_path):
     assert found.entries[1].mean.value == 5.0 and found.entries[0].mean.value < 5.0
 
 
-@pytest.mark.parametrize("target", ["", "random", "3"])
+@pytest.mark.parametrize("target", [None, "random", "least-likely", "3"])
 def test_another_peer_gets_the_question_of_a_run(tmp_path, target):
     asked = question(first=10, target=target)
     left_behind(tmp_path / "run", asked)
@@ -505,7 +517,7 @@ def test_another_peer_gets_the_question_of_a_run(tmp_path, target):
         assert getattr(again, name) == getattr(asked, name), name
     assert torch.equal(again.images, asked.images) and torch.equal(again.labels, asked.labels)
     assert again.classifier.info == asked.classifier.info
-    assert (again.targets is None) == (not target)
+    assert (again.targets is None) == (target is None)
     if asked.targets is not None:
         assert torch.equal(again.targets, asked.targets)
         assert target != "random" or bool((asked.targets != asked.labels).all())
@@ -513,14 +525,18 @@ def test_another_peer_gets_the_question_of_a_run(tmp_path, target):
 
 def test_a_picture_that_was_changed_is_not_attacked(tmp_path):
     left_behind(tmp_path / "run", question(count=2))
-    keeping.runs.write_png(tmp_path / "run" / "images" / "00001-original.png", torch.zeros(1, 28, 28).byte())
-    with pytest.raises(UserError, match=r"00001-original\.png: is not the image that was attacked"):
+    keeping.runs.write_png(tmp_path / "run" / "originals" / "00001.png", torch.zeros(1, 28, 28).byte())
+    with pytest.raises(UserError, match=r"00001\.png: is not the image that was attacked"):
         keeping.like(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"first": 5000}, "no image from 5,000 on"), ({"budget": 1}, "expected at least 2"), ({"target": "x"}, "'x'")],
+    [
+        ({"first": 5000}, "first = 5000: digits"),
+        ({"budget": 1}, "expected at least 2"),
+        ({"target": "x"}, "target 'x'"),
+    ],
 )
 def test_wrong_questions_are_refused(change, words):
     with pytest.raises(UserError, match=words):
@@ -533,3 +549,24 @@ def test_the_judge_asks_outside_the_budget():
     trial = run(shows(1, 2, 200), aim(budget=4), counting)
     assert trial.fooled.tolist() == [True] and trial.counts["image 0"]["issued"] == 4 and trial.checks >= 1
     assert counting.rows > 1 + 3 + trial.checks  # and what measured the speed
+
+
+def test_peers_and_recipes_get_the_same_images_targets_and_verdicts_before_they_begin(tmp_path):
+    """A run of ours with a budget that reaches one try, and a peer that gives back what it got."""
+    config = Config("digits", "digits", "linf", 0.05, recipe="random", first=20, images=12, budget=2, target="random")
+    made = planning.plan(config)
+    with rundir.RunDirectory.create(tmp_path / "ours", ours.head(made, "")) as directory:
+        ours.keep(ours.execute(made, workers=1, directory=directory), directory)
+    nothing = peer(lambda task, arguments: task.images)
+    results = [load(tmp_path / "ours" / "study.json")]
+    for name, asked in (("like", keeping.like(tmp_path / "ours")), ("asked", keeping.asked(config))):
+        left_behind(tmp_path / name, asked, nothing)
+        results.append(load(tmp_path / name / "study.json"))
+    kept = [
+        [(i.name, i.sha256, i.label, i.target, i.attacked, i.clean_prediction, i.original) for i in each.images]
+        for each in results
+    ]
+    assert kept[0] == kept[1] == kept[2] and len({what[3] for what in kept[0]}) > 1
+    for name in ("class_names", "norm", "size", "limit", "goal", "targeted", "k", "budget", "seed", "data"):
+        assert getattr(results[0], name) == getattr(results[1], name) == getattr(results[2], name), name
+    attack_comparison.compare([("ours", results[0]), ("like", results[1])])

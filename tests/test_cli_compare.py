@@ -128,6 +128,24 @@ def test_other_arguments_are_another_way_to_attack():
     assert [entry.name for entry in apart.entries] == ["genepool shared", "genepool independent"]
 
 
+def test_a_pool_from_elsewhere_is_another_way_to_attack():
+    begun = ran([1, 2], "genepool", shares=True, config={"pool": "old.safetensors"})
+    found = compared(ran([9, 9], "genepool", shares=True), begun)
+    assert [entry.name for entry in found.entries] == ["genepool", "genepool pool=old.safetensors"]
+
+
+def test_what_a_peer_lost_on_disk_has_a_column(tmp_path: Path):
+    peer = ran([5, 100], "torchattacks square")
+    peer.ledger["lost on disk"] = 1
+    found = compared(ran([9, 9]), peer)
+    assert [entry.lost for entry in found.entries] == [None, 1]
+    assert [column.title for column in attack_comparison_page.sheet(found).columns][-1] == "lost on disk"
+    plain = attack_comparison_page.sheet(compared(ran([9, 9]), ran([9, 9], "random")))
+    assert plain.columns[-1].title == "repeated"
+    assert {len(plain.columns)} == {len(row) for row in plain.rows}
+    assert "lost on disk" in attack_comparison_page.write(found, tmp_path).read_text()
+
+
 def test_for_attacks_that_share_the_unit_is_the_run():
     generator = np.random.default_rng(0)
     runs = [ran(generator.integers(1, 99, 30).tolist(), "genepool", seed=seed, shares=True) for seed in range(5)]
@@ -228,6 +246,7 @@ OTHER: dict[str, tuple[dict[str, Any], str]] = {
     "limit": ({"norm": "l2", "size": 2.0, "limit": "L2 2"}, "the limit is L2 2, of {0} it is L-inf 76/255"),
     "size": ({"size": 8 / 255, "limit": "L-inf 8/255"}, "the limit is L-inf 8/255, of {0}"),
     "budget": ({"budget": 1000}, "the budget is 1,000, of {0} it is 100;"),
+    "budget of all": ({"config": {"budget_total": 4000}}, "the budget of all is 4,000, of {0} it is none;"),
     "goal": ({"k": 5}, "the goal is away from its class (top 5), of {0}"),
     "classifier": (
         {"classifier": {"name": "cnn", "fingerprint": "cd" * 32}},

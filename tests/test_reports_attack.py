@@ -211,6 +211,8 @@ def test_a_target_and_top_k_are_said():
     text = " ".join(attack.sentences(made(images, k=3)))
     assert "(goal: to a random other class; the class among the first 3)" in text
     assert "1 of 3 images were skipped: the classifier has the wanted answer for them as they are." in text
+    said = " ".join(attack.sentences(made(images, k=3, goal="to two, top 3")))
+    assert "(goal: to two, top 3)" in said  # once
     found = attack_tables.analyse(made(images))
     assert [(group.number, group.attacked) for group in found.targets] == [(0, 1), (1, 1), (2, 0)]
 
@@ -391,16 +393,17 @@ def test_the_same_results_give_the_same_bytes_and_others_do_not(tmp_path: Path):
 
 
 def test_the_pool_is_shown_by_wins(tmp_path: Path):
-    genes = [gene(0, 1), gene(1, 6), gene(2, 0, file="images/nowhere.png")]
+    genes = [gene(0, 1), gene(1, 6), gene(2, 0, file="images/nowhere.png"), gene(3, 0, tries=0)]
     results = made(recipe=SHARING, pool={"genes": genes, "file": "pool.safetensors"})
     draw(results, tmp_path)
     (tmp_path / "images" / "nowhere.png").unlink()
     reader = Reader(whole(results, tmp_path))
-    assert "The pool holds 3 genes" in reader.text
+    assert "The pool holds 4 genes" in reader.text
     assert "they fooled 7 further images" in reader.text
-    assert re.findall(r"gene \d", reader.text) == ["gene 1", "gene 0"]
+    assert re.findall(r"gene \d", reader.text) == ["gene 1", "gene 0", "gene 3"]
     assert "won 6 of 10" in reader.text
-    assert [row["wins"] for row in table(tmp_path, "pool")] == [1, 6, 0]
+    assert reader.text.count("not tried") == 1
+    assert [row["wins"] for row in table(tmp_path, "pool")] == [1, 6, 0, 0]
     empty = Reader(whole(made(recipe=SHARING, pool={"genes": [], "file": ""}), tmp_path / "empty"))
     assert "The pool is empty" in empty.text
 

@@ -250,6 +250,11 @@ def test_a_ratio_over_nothing_has_no_interval() -> None:
     assert differences.ratio_of([1, 2, 3], [0, 0, 0]) is None
 
 
+def test_the_order_of_values_makes_no_difference() -> None:
+    values = np.random.default_rng(1).exponential(40, size=30).tolist()
+    assert differences.mean_of(values) == pytest.approx(differences.mean_of(values[::-1]))
+
+
 def test_many_images_are_resampled_in_pieces() -> None:
     generator = np.random.default_rng(0)
     values = generator.exponential(40, size=1500)

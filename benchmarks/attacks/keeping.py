@@ -6,34 +6,33 @@ has come to its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from evofool import objectives, rundir, runs
-from evofool.classifiers import load_classifier
 from evofool.classifiers.support.settings import Settings
-from evofool.classifiers.support.sources import recorded, require_trust, sourced
+from evofool.classifiers.support.sources import recorded, require_trust
 from evofool.contracts import Classifier
-from evofool.data import load_test_images
 from evofool.encodings.perturbation import distance
-from evofool.errors import SpecError, UserError
+from evofool.errors import UserError
 from evofool.evasion import image_ids
 from evofool.files import read_png
 from evofool.ledger import Ledger
 from evofool.reports import attack as report
-from evofool.rng import Stream
-from evofool.rundir import Finding, RunDirectory, image_hash
+from evofool.rundir import NO_LABEL, Finding, RunDirectory, image_hash
 from evofool.shapes import Int, Tensor, UInt8
+from evofool.studies.attack.given import Config, goal_of, wanted
+from evofool.studies.attack.planning import plan
 from evofool.studies.attack.results import Attacked, Results, load
-from evofool.threat import Goal, Threat, threat
+from evofool.studies.attack.run import KIND
+from evofool.studies.attack.shards import account
+from evofool.threat import Goal, Threat
 
 from .peers import Peer
 from .trial import Aim, Trial
-
-KIND = "attack"
 
 
 @dataclass(frozen=True)
@@ -71,68 +70,46 @@ class Question:
     @property
     def aim(self) -> Aim:
         """The same for a trial."""
-        accounts = [f"image {number:05}" for number in range(len(self.images))]
+        accounts = [account(number) for number in range(len(self.images))]
         return Aim(self.images.float() / 255, self.labels, self.targets, self.threat, self.goal, self.budget, accounts,
                    self.floats)  # fmt: skip
 
 
-def asked(
-    spec: str,
-    data: str,
-    data_dir: str | None,
-    first: int,
-    count: int,
-    norm: str,
-    size: float,
-    target: str,
-    budget: int,
-    seed: int,
-    floats: bool,
-) -> Question:
-    """A question about images of a data set.
-
-    Args:
-        spec, data, data_dir: as for `load_classifier` and `load_test_images`.
-        first, count: which of the images.
-        norm, size, budget: see `Question`.
-        target: "", "random", "least-likely", or the number of a class.
-        seed, floats: see `Question`.
+def asked(config: Config, *, floats: bool = False) -> Question:
+    """The question that `evofool attack` would answer with this configuration; its recipe does not matter.
 
     Raises:
         UserError: whatever is wrong with it.
     """
-    shape = load_classifier(spec).info.image_shape
-    found = load_test_images(data, data_dir=data_dir, image_shape=shape)
-    name, source = sourced(spec, {}, found)
-    classifier = runs.classifier_of(name, {name: source} if source else {})
-    images, labels = found.images[first : first + count], found.labels[first : first + count]
-    if not len(images):
-        raise SpecError(f"no image from {first:,} on; {found.name} has {len(found):,}")
-    if budget < 2:
-        raise SpecError(f"budget = {budget}: expected at least 2, one of them for the image as it is")
-    targets, words = _targets(target, classifier, images, labels, seed)
-    about = {"name": found.name, "fingerprint": found.fingerprint, "labelled": True, "first": first,
-             "count": len(images)}  # fmt: skip
-    names = [f"{found.name} {first + number}" for number in range(len(images))]
-    limit = threat(norm, size, shape)
-    return Question(classifier, name, source, spec, images, labels, names, targets, about, limit,
-                    Goal(targeted=targets is not None), words, budget, seed, floats)  # fmt: skip
-
-
-def _targets(target: str, classifier: Classifier, images: Tensor, labels: Tensor, seed: int) -> tuple[Any, str]:
-    classes = len(classifier.info.class_names)
-    x = images.float() / 255
-    if not target:
-        return None, "away from its class"
-    if target == "random":
-        drawn = Stream([seed] * len(x), image_ids(x, labels))["target"].integers(classes - 1)
-        return (labels + 1 + drawn) % classes, "to a random other class"
-    if target == "least-likely":
-        scores = Ledger(classifier, searches=1).ask(x, torch.zeros(len(x), dtype=torch.int64)).scores
-        return scores.argmin(1), "to the least likely class"
-    if not target.isdigit() or int(target) >= classes:
-        raise SpecError(f"target '{target}': expected random, least-likely, or a number below {classes}")
-    return torch.full((len(x),), int(target)), f"to {target}"
+    made = plan(replace(config, recipe="random", arguments={}))
+    config, data = made.config, made.chosen.dataset
+    classifier = runs.classifier_of(config.classifier, config.sources)
+    goal, target = goal_of(config, classifier.info)
+    x = data.images.float() / 255
+    scores = Ledger(classifier, searches=1).ask(x, torch.zeros(len(x), dtype=torch.int64)).scores
+    labels = torch.where(data.labels == NO_LABEL, scores.argmax(1), data.labels)
+    aims = wanted(config, target, labels, scores, image_ids(x, labels))
+    about = {"name": data.name, "fingerprint": made.chosen.fingerprint, "labelled": made.chosen.labelled,
+             "first": config.first, "count": len(data)}  # fmt: skip
+    words = {None: "away from its class", "least-likely": "to the least likely class",
+             "random": "to a random other class"}.get(config.target, f"to {config.target}")  # fmt: skip
+    return Question(
+        classifier=classifier,
+        name=config.classifier,
+        source=config.sources.get(config.classifier),
+        given=config.given,
+        images=data.images,
+        labels=labels,
+        names=list(made.chosen.names),
+        targets=aims if goal.targeted else None,
+        data=about,
+        threat=made.setting.threat,
+        goal=goal,
+        words=words + (f", top {config.k}" if config.k > 1 else ""),
+        budget=config.budget,
+        seed=config.seed,
+        floats=floats,
+    )
 
 
 def like(path: Path, *, floats: bool = False, trust_code: bool = False) -> Question:
@@ -167,7 +144,7 @@ def like(path: Path, *, floats: bool = False, trust_code: bool = False) -> Quest
 
 def results_of(peer: Peer, question: Question, trial: Trial, command: str) -> Results:
     """The numbers of a trial, in the form of an attack of ours."""
-    info, card = question.classifier.info, dict(getattr(question.classifier, "card", None) or {})
+    info = question.classifier.info
     arguments = dict(peer.arguments(question.threat, question.budget))
     return Results(
         command=command,
@@ -178,9 +155,9 @@ def results_of(peer: Peer, question: Question, trial: Trial, command: str) -> Re
             "given": question.given,
             "fingerprint": info.fingerprint,
             "image_shape": list(info.image_shape),
+            "kind": info.kind,
             "preparation": info.preparation,
             "accuracy": info.accuracy,
-            "balanced accuracy": card.get("balanced_accuracy"),
         },
         class_names=list(info.class_names),
         recipe={
@@ -232,7 +209,11 @@ def _images(question: Question, trial: Trial) -> list[Attacked]:
     before = objectives.probabilities(trial.clean, info)
     after = objectives.probabilities(trial.scores, info)
     far = {norm: distance(trial.images, x, norm) for norm in ("linf", "l2", "l0")}
-    place = trial.attacked.cumsum(0) - 1
+    place, number = trial.attacked.cumsum(0) - 1, trial.fooled.cumsum(0)
+    files = [
+        f"images/finding_{int(number[i]):05}.png" if trial.fooled[i] else f"attempts/{i:05}.png" if there else ""
+        for i, there in enumerate(trial.attacked.tolist())
+    ]  # as `evofool attack` names them
     found = []
     for i in range(len(x)):
         there = bool(trial.attacked[i])
@@ -253,8 +234,8 @@ def _images(question: Question, trial: Trial) -> list[Attacked]:
                 l2=float(far["l2"][i]) if there else 0.0,
                 l0=int(far["l0"][i]) if there else 0,
                 asked=int(place[i]) if there else -1,
-                original=f"images/{i:05}-original.png",
-                adversarial=f"images/{i:05}-adversarial.png" if there else "",
+                original=f"originals/{i:05}.png",
+                adversarial=files[i],
             )
         )
     return found

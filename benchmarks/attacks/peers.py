@@ -103,21 +103,22 @@ def torchattacks_one_pixel(task: Task, arguments: Mapping[str, Any]) -> Tensor:
 
 
 def _pixle_arguments(threat: Threat, budget: int) -> dict[str, Any]:
-    side = max(1, math.isqrt(int(threat.size)))
-    across = max(1, int(threat.size) // side)
+    # Each restart adds a patch to those before: patches of about six pixels were better than one of all.
+    restarts = max(1, round(threat.size / 6))
+    pixels = int(threat.size) // restarts
+    side = math.isqrt(pixels)
     return {
         "x_dimensions": (min(2, side), side),
-        "y_dimensions": (min(2, across), across),
-        "restarts": 1,
-        "max_iterations": budget,
+        "y_dimensions": (min(2, pixels // side), pixels // side),
+        "restarts": restarts,
+        "max_iterations": max(1, budget // (2 * restarts)),
     }
 
 
 def torchattacks_pixle(task: Task, arguments: Mapping[str, Any]) -> Tensor:
     """Copies a patch of pixels to random places; asks about each candidate twice.
 
-    It has no limit of its own, and each restart adds a patch to the one before: one restart with patches of no more
-    pixels than the limit allows keeps within it.
+    It has no limit of its own: the patches of all restarts together have no more pixels than the limit allows.
     """
     from torchattacks.attacks.pixle import Pixle
 

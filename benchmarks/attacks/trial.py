@@ -75,6 +75,12 @@ class Aim:
         )
         return self.goal.criterion(asked, classifier.info)[:, 0]
 
+    def attacked(self, classifier: Classifier, clean: Float[Tensor, "N K"]) -> Bool[Tensor, " N"]:
+        """Which images are attacked: those that are recognised, and where the goal is not reached as they are."""
+        there = self.reached(classifier, self.x, clean, torch.arange(len(self.x)))
+        several = self.targets is None and self.goal.k > 1  # then the class need not be the first
+        return ~there & ((clean.argmax(1) == self.labels) | torch.tensor(several))
+
 
 @dataclass
 class Seconds:
@@ -102,7 +108,7 @@ class Trial:
 
     Attributes:
         clean: [N K], the answers for the images as they are.
-        attacked: [N], those that did not count as fooled as they are.
+        attacked: [N], see `Aim.attacked`.
         fooled: [N].
         queries: [N], charged by the success, or in all; without the one for the image as it is.
         images: [N C H W], on the lattice: what fooled, else what the peer gave back if it is within the limit, else the
@@ -174,9 +180,8 @@ def attempt(
     store, outside = Store(), Store()
     checks = Ledger(classifier, searches=aim.names, cache=False, store=outside)
     ledger = Ledger(classifier, searches=aim.names, budget=aim.budget, cache=False, store=store)
-    everyone = torch.arange(len(aim.x))
-    clean = ledger.ask(aim.x, everyone).scores
-    trial = Trial.begun(aim, clean, ~aim.reached(classifier, aim.x, clean, everyone))
+    clean = ledger.ask(aim.x, torch.arange(len(aim.x))).scores
+    trial = Trial.begun(aim, clean, aim.attacked(classifier, clean))
     for module in peer.modules:  # so that nobody's seconds hold the loading of a library
         importlib.import_module(module)
     timed = Timed(classifier)

@@ -144,7 +144,7 @@ def evade(
     rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
     record = _Record(victims, len(info.class_names))
     before = ledger.needed[accounts]
-    asks = getattr(algorithm, "asks", encoding)
+    asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
         len(victims), at_once or max(1, 2 * info.micro_batch // _members(algorithm))

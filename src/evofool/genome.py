@@ -84,6 +84,11 @@ def join(first: G, second: G) -> G:
     return _map(lambda a, b: torch.cat([a, b]), first, second)
 
 
+def choose(which: Bool[Tensor, " B"], first: G, second: G) -> G:
+    """The searches of `first` where `which` says so, else those of `second`."""
+    return _map(lambda a, b: torch.where(_spread(which, a), a, b), first, second)
+
+
 def put(value: G, index: Int[Tensor, " b"], new: G) -> G:
     """The searches of `value`, those at `index` replaced by the rows of `new`."""
     return _map(lambda t, n: t.index_copy(0, index, n), value, new)

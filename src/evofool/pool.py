@@ -43,7 +43,8 @@ class Lessons:
         tried: [b T], genes that were tried, in order; -1 = none.
         left: [b T], what each of them left of the margin of the image as it is: 1 = nothing happened, below 0 = fooled.
         won: [b], the gene that fooled as it is; -1 = none.
-        trace: [b C H W], where and with which sign changes lowered the margin.
+        model: [b C H W], by how much a change of each gray level by 1 lowers the margin, in shares of it.
+        walked: [b], whether that was learned from any step.
         queries: [b], of the search so far.
     """
 
@@ -54,7 +55,7 @@ class Lessons:
     tried: Int[Tensor, "b T"]
     left: Float[Tensor, "b T"]
     won: Int[Tensor, " b"]
-    trace: Float[Tensor, "b C H W"]
+    model: Float[Tensor, "b C H W"]
     walked: Bool[Tensor, " b"]
     queries: Int[Tensor, " b"]
 
@@ -70,7 +71,8 @@ class Pool:
         queries: [G], after how many queries it fooled that image; 0 = it was bred from others.
         wins, tries: [G K], on later images, by class.
         left, squares: [G K], sums over these tries of what was left of the margin, each in [-1, 1], and of its square.
-        trace: [K C H W], where and with which sign changes lowered the margin of images of a class.
+        models: [K C H W], the sum of what images of a class have learned of what changes do to their margin.
+        taught: [K], how many images that is.
         images: how many have been learned from.
         about: what it was learned on, JSON values: threat, classifier, class names.
     """
@@ -83,7 +85,7 @@ class Pool:
     tries: Int[Tensor, "G K"]
     left: Float[Tensor, "G K"]
     squares: Float[Tensor, "G K"]
-    trace: Float[Tensor, "K C H W"]
+    models: Float[Tensor, "K C H W"]
     taught: Int[Tensor, " K"]
     images: int = 0
     about: dict[str, Any] = field(default_factory=dict)
@@ -115,11 +117,11 @@ class Pool:
         new = lessons.new.nonzero().flatten()[: max(0, capacity - len(self))]
         more = torch.zeros(len(new), wins.shape[1], dtype=torch.int64)
         # Added in the order of the images, so that sums are the same to the last bit.
-        trace = self.trace.clone()
+        models = self.models.clone()
         taught = self.taught.clone()
         for row, label in enumerate(labels.tolist()):
             if bool(lessons.walked[row]):
-                trace[label] += lessons.trace[row]
+                models[label] += lessons.model[row]
                 taught[label] += 1
         learned = dataclasses.replace(
             self,
@@ -131,11 +133,15 @@ class Pool:
             tries=torch.cat([tries, more]),
             left=torch.cat([left, more.double()]),
             squares=torch.cat([squares, more.double()]),
-            trace=trace,
+            models=models,
             taught=taught,
             images=self.images + len(labels),
         )
         return learned if blend is None else learned._bred(len(new), blend, capacity)
+
+    def model(self, labels: Int[Tensor, " b"]) -> Float[Tensor, "b C H W"]:
+        """What is thought at first that a change of each gray level does; 0 where nobody has taught anything."""
+        return self.models[labels] / (self.taught[labels] + 1)[:, None, None, None]
 
     def _bred(self, new: int, blend: Blend, capacity: int) -> Pool:
         """With what is bred after the last `new` genes came."""
@@ -197,13 +203,13 @@ def empty(image_shape: tuple[int, int, int], classes: int, **about: Any) -> Pool
         tries=counts,
         left=counts.double(),
         squares=counts.double(),
-        trace=torch.zeros(classes, *image_shape),
+        models=torch.zeros(classes, *image_shape),
         taught=torch.zeros(classes, dtype=torch.int64),
         about=about,
     )
 
 
-_TENSORS = ("genes", "labels", "predictions", "queries", "wins", "tries", "left", "squares", "trace", "taught")
+_TENSORS = ("genes", "labels", "predictions", "queries", "wins", "tries", "left", "squares", "models", "taught")
 
 
 def to_bytes(pool: Pool) -> bytes:
@@ -260,7 +266,7 @@ def from_bytes(content: bytes) -> Pool:
         raise DamagedRunError(f"is not a pool of genes ({error}); restore it from a copy") from None
     counts = {len(getattr(pool, name)) for name in _TENSORS[:8]}
     shapes = {getattr(pool, name).shape for name in ("wins", "tries", "left", "squares")}
-    if counts != {len(pool)} or len(shapes) != 1 or pool.genes.shape[1:] != pool.trace.shape[1:]:
+    if counts != {len(pool)} or len(shapes) != 1 or pool.genes.shape[1:] != pool.models.shape[1:]:
         raise DamagedRunError("its tensors do not fit together; restore it from a copy")
     return pool
 

@@ -4,29 +4,32 @@ Ours. An image is attacked in two parts:
 1. It tries genes of the pool. What each leaves of the margin (1 = nothing happened, below 0 = fooled) is predicted by a
    Gaussian process over genes: the mean of a gene is what it left on earlier images of the class (see
    `pool.Pool.expected`), and two genes correlate the more, the more alike they are. After each try the others are
-   predicted anew. The gene that most likely fools comes next, as long as its chance, or else what it is expected to gain,
-   is worth a query.
+   predicted anew. The gene that most likely fools comes next, as long as its chance, or what it is expected to take off
+   the margin, is worth a query.
 2. Then it walks (see `walks`) from the best perturbation so far, in steps that get smaller with the number of steps made:
-   on no schedule over a budget, so that a run that is cut earlier is the beginning of a longer one.
-What fooled becomes a gene of the pool, unless it was one. A guide for each class, where a change of which sign lowered
-margins, is learned from all steps of all images, and biases the next ones.
+   on no schedule over a budget, so that a run that is cut earlier is the beginning of a longer one. A linear model of
+   what changes do to the margin, begun from what the images before have learned of the class and corrected after each
+   step, biases the next ones. Where a classifier says labels only there is no margin to walk down: `then` goes on.
+What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
 
 Without a pool (`sharing` None) only the second part is left: each image by itself.
 
-The walks are those of Square (Andriushchenko et al. 2020) and Sparse-RS (Croce et al. 2022), on our own schedule. That
-one perturbation fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017.
+The walks are those of Square (Andriushchenko et al. 2020) and Sparse-RS (Croce et al. 2022), on a schedule of our own.
+That one perturbation fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR
+2017; correcting a linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Le
 
+from .. import genome
 from ..contracts import Evaluated, Victims
 from ..pool import Lessons, Pool, empty
 from ..rng import Stream
@@ -57,8 +60,8 @@ class State:
         left: [B M], what each of them left.
         won: the gene that fooled as it is; -1 = none.
         seen: the class seen in what fooled; -1 = not fooled.
-        guide: [B C H W], where a change of which sign has lowered margins of other images of the class.
-        trace: [B C H W], where one has lowered that of this image.
+        model: [B C H W], by how much a change of each gray level by 1 is thought to lower the margin, in shares of it.
+        other: the state of `then`, or a state of nothing.
     """
 
     x: Float[Tensor, "B C H W"]
@@ -76,8 +79,13 @@ class State:
     left: Float[Tensor, "B M"]
     won: Int[Tensor, " B"]
     seen: Int[Tensor, " B"]
-    guide: Float[Tensor, "B C H W"]
-    trace: Float[Tensor, "B C H W"]
+    model: Float[Tensor, "B C H W"]
+    other: Any
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No state."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,14 @@ class GenePool:
         gain: so is one that is expected to take this share off the margin, from the best so far.
         first: share of the pixels that the first step of a walk changes, if it begins from nothing.
         after: the same, if it begins from a gene.
-        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a gene.
-        guided: share of the steps that follow the guide.
+        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
+            gene.
+        guided: share of the steps that follow the model.
+        then: another attack that goes on in place of the walk; needed where a classifier says labels only.
     """
 
     encoding: Any
-    sharing: Sharing | None = Sharing()
+    sharing: Sharing | None = field(default_factory=Sharing)
     candidates: Annotated[int, Ge(1)] = 32
     chance: Annotated[float, Ge(0), Le(1)] = 0.12
     gain: Annotated[float, Ge(0)] = 0.03
@@ -106,12 +116,16 @@ class GenePool:
     decay: Annotated[float, Gt(0)] = 5.0
     later: Annotated[float, Gt(0)] = 10.0
     guided: Annotated[float, Ge(0), Le(1)] = 0.5
-    rate: float = 1.0
-    doubt: float = 1.0
+    then: Any = None
 
     def __post_init__(self) -> None:
         check(self)
         walk_for(self.encoding, self.guided)
+
+    @property
+    def asks(self) -> Any:
+        """Where `then` looks, if that is outside the limit."""
+        return getattr(self.then, "asks", None)
 
     def init(self, victims: Victims, pool: Pool | None = None) -> State:
         """Candidates for each image, by its class."""
@@ -153,27 +167,32 @@ class GenePool:
             left=torch.zeros_like(mean),
             won=none,
             seen=none,
-            guide=self._prior(pool, victims.labels),
-            trace=self._prior(pool, victims.labels),
+            model=pool.model(victims.labels),
+            other=self.then.init(victims) if self.then else Nothing(),
         )
         return self._chosen(state)
 
     def ask(self, state: State, rng: Stream, pool: Pool | None = None) -> Float[Tensor, "B 1 C H W"]:
         """A gene, or a step."""
-        walk = walk_for(self.encoding, self.guided)
-        begun = (state.tried >= 0).any(1)
-        start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
-        share = start / (1 + state.steps / decay)
-        new = walk.step(state.x, state.best, share, state.trace, rng)
+        new = self.then.ask(state.other, rng)[:, 0] if self.then else self._stepped(state, rng)
         trying = state.next >= 0
-        first = (state.told == 0) & ~trying
-        if bool(first.any()):
-            new = torch.where(first[:, None, None, None], walk.begin(state.x, state.guide, rng), new)
         if bool(trying.any()):
             assert pool is not None
             rows = trying.nonzero().squeeze(1)
             new = new.index_copy(0, rows, pool.genes[state.genes[rows, state.next[rows]]])
         return new[:, None]
+
+    def _stepped(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """One step of the walk; its beginning, where there is nothing yet."""
+        walk = walk_for(self.encoding, self.guided)
+        begun = (state.tried >= 0).any(1)
+        start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
+        share = start / (1 + state.steps / decay)
+        new: Tensor = walk.step(state.x, state.best, share, state.model, rng)
+        first = state.told == 0
+        if bool(first.any()):
+            new = torch.where(first[:, None, None, None], walk.begin(state.x, state.model, rng), new)
+        return new
 
     def tell(self, state: State, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> State:
         """Hold on to what is better, and think anew of the other genes."""
@@ -181,14 +200,18 @@ class GenePool:
         repaired = evaluated.genomes[:, 0]
         value = fitness[:, 0].nan_to_num(nan=torch.inf)
         trying, win = state.next >= 0, success[:, 0]
-        first = (state.told == 0) & ~trying
-        better = (value < state.fitness) | first | ((state.told == 0) & trying)
+        first = state.told == 0
+        better = (value < state.fitness) | first
         left = torch.where(value.isfinite(), value / state.clean.clamp(min=1e-6), 1.0).clamp(-1, 1)
         mean, covariance = _conditioned(state, torch.where(trying, left, torch.nan))
         nth = (state.tried >= 0).sum(1)
         here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
         gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
         stepped = ~trying & ~first
+        other = state.other
+        if self.then:
+            after = self.then.tell(state.other, evaluated, fitness, success)
+            other = genome.choose(trying, state.other, after)
         new = State(
             x=state.x,
             labels=state.labels,
@@ -205,8 +228,8 @@ class GenePool:
             left=torch.where(here, left[:, None], state.left),
             won=torch.where(win & trying, gene[:, 0], state.won),
             seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
-            guide=state.guide,
-            trace=self._traced(state, repaired, value, stepped),
+            model=self._corrected(state, repaired, value, stepped),
+            other=other,
         )
         return self._chosen(new)
 
@@ -221,7 +244,7 @@ class GenePool:
             tried=state.tried,
             left=state.left,
             won=state.won,
-            trace=state.trace,
+            model=state.model,
             walked=state.steps > 0,
             queries=state.told,
         )
@@ -244,19 +267,16 @@ class GenePool:
         place = torch.where(likely >= self.chance, first, torch.where(most >= self.gain, second, -1))
         return dataclasses.replace(state, next=torch.where(state.steps > 0, -1, place))
 
-    def _traced(
+    def _corrected(
         self, state: State, repaired: Tensor, value: Float[Tensor, " B"], stepped: Bool[Tensor, " B"]
     ) -> Float[Tensor, "B C H W"]:
-        """What is thought that changes do, corrected by what the last one did (Kaczmarz 1937, as in adaptive filters)."""
+        """The model, so corrected that it would have predicted what the last step did."""
         change = (state.x + repaired).clamp(0, 1) - (state.x + state.best).clamp(0, 1)
         drop = ((state.fitness - value) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
-        error = drop - (state.trace * change).flatten(1).sum(1)
+        error = drop - (state.model * change).flatten(1).sum(1)
         size = change.flatten(1).square().sum(1).clamp(min=1e-9)
-        weight = torch.where(stepped & value.isfinite(), self.rate * error / size, 0.0).float()
-        return state.trace + change * weight[:, None, None, None]
-
-    def _prior(self, pool, labels):
-        return pool.trace[labels] / (pool.taught[labels][:, None, None, None].clamp(min=1) + self.doubt)
+        weight = torch.where(stepped & value.isfinite(), error / size, 0.0).float()
+        return state.model + change * weight[:, None, None, None]
 
 
 def _conditioned(state: State, left: Float[Tensor, " B"]) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:

@@ -21,6 +21,9 @@ from .sparse_rs import smallest
 from .square import begin_with_bumps, move_mass, square_signs, stripes_of, window
 
 
+TEST: dict = {}
+
+
 def walk_for(encoding: Any, guided: float) -> Any:
     """The walk within a limit.
 
@@ -30,13 +33,18 @@ def walk_for(encoding: Any, guided: float) -> Any:
     if isinstance(encoding, FewPixels):
         return PixelWalk(encoding.pixels, guided)
     if isinstance(encoding, LpBall):
-        return SquareWalk(encoding.eps, guided) if encoding.norm == "linf" else MassWalk(encoding.eps, guided)
+        return SquareWalk(encoding.eps, guided, **TEST) if encoding.norm == "linf" else MassWalk(encoding.eps, guided)
     raise SpecError("genepool attacks L-inf, L2 and a number of pixels; sparse-rs attacks a patch or a frame")
 
 
 def differs(x: Tensor, first: Tensor, second: Tensor) -> Bool[Tensor, " B"]:
     """Whether two perturbations give different images."""
     return ((x + first).clamp(0, 1) != (x + second).clamp(0, 1)).flatten(1).any(1)
+
+
+def enlarged(tiles: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Tiles [B C h w] as pixels."""
+    return tiles.repeat_interleave(side, 2)[:, :, :height].repeat_interleave(side, 3)[:, :, :, :width]
 
 
 def _sides(share: Float[Tensor, " B"], height: int, width: int, least: int) -> Int[Tensor, " B"]:
@@ -50,10 +58,24 @@ class SquareWalk:
 
     eps: float
     guided: float
+    flips: float = 0.5
+    tile: int = 2
+    scale: float = 1.0
 
     def begin(self, x: Float[Tensor, "B C H W"], guide: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
-        """Vertical stripes."""
-        return stripes_of(x, rng, self.eps)
+        """Tiles of 2 x 2 pixels, each channel of each +eps or -eps."""
+        if not self.tile: return stripes_of(x, rng, self.eps)
+        _, channels, height, width = x.shape
+        signs = rng["tiles"].bits(channels, -(-height // self.tile), -(-width // self.tile))
+        return torch.where(enlarged(signs, self.tile, height, width), self.eps, -self.eps)
+
+    def _flipped(self, best, share, rng):
+        count, channels, height, width = best.shape
+        rows, columns = -(-height // self.tile), -(-width // self.tile)
+        drawn = rng["flips"].uniform(channels, rows, columns)
+        least = drawn.flatten(1).amin(1)[:, None, None, None]
+        chosen = (drawn < share.float()[:, None, None, None]) | (drawn == least)
+        return torch.where(enlarged(chosen, self.tile, height, width), -best, best)
 
     def step(
         self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], guide: Tensor, rng: Stream
@@ -65,6 +87,10 @@ class SquareWalk:
         top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
         inside = window(top, left, side, height, width)[:, None]
         drawn = square_signs(x, best, inside[:, 0], self.eps, rng)
+        if self.flips:
+            flipped = self._flipped(best, share * self.scale, rng)
+            use = (rng["flip"].uniform() < self.flips) & differs(x, flipped, best)
+            drawn = torch.where(use[:, None, None, None], flipped, drawn)
         if not self.guided:
             return drawn
         mass = (guide * inside).flatten(2).sum(2)

@@ -301,7 +301,7 @@ def _more(results: Results) -> dict[str, Any]:
     """What there is to say in JSON besides."""
     outcomes = [image.outcome for image in results.images]
     return {
-        **{outcome: outcomes.count(outcome) for outcome in ("fooled", "failed", "skipped", "unanswered")},  # type: ignore[arg-type]
+        **{outcome: outcomes.count(outcome) for outcome in ("fooled", "failed", "skipped", "unanswered")},
         "budget": results.budget,
         "images": [
             {"name": image.name, "outcome": image.outcome, "queries": image.queries, "file": image.adversarial}

@@ -94,7 +94,10 @@ def train(
     ] = None,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="A best effort learns from mirrored and shifted images, not from turned ones: for photographs."),
+        typer.Option(
+            "--mirror",
+            help="A best effort learns from mirrored and shifted images, not from turned ones: for photographs.",
+        ),
     ] = False,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="At most this many passes over the images.", show_default=False)

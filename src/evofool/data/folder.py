@@ -250,9 +250,9 @@ def _read(
             members += [(*folders[name], file) for file in files]
             labels += [label] * len(files)
     images = _decode(source, members, size, channels, progress)
-    files = tuple("/".join(parts) for parts in members)
+    named = tuple("/".join(parts) for parts in members)
     name = f"{stem} {split if is_split else 'all'}"
-    return Reading(images, np.array(labels, np.int64), class_names, name, files)
+    return Reading(images, np.array(labels, np.int64), class_names, name, named)
 
 
 def _flat(source: Source) -> list[Parts]:

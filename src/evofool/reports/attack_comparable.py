@@ -41,13 +41,16 @@ _COMMON: dict[str, Callable[[Results], Any]] = {
     "the limit": lambda results: (results.norm, results.size),
     "the goal": lambda results: (results.targeted, results.k),
     "the budget": lambda results: results.budget,
+    "the budget of all": lambda results: results.config.get("budget_total"),
     "the classifier": lambda results: str(results.classifier.get("fingerprint")),
 }
 
 
 def _told(results: Results, what: str) -> str:
     name, mark = results.classifier.get("name"), str(results.classifier.get("fingerprint"))[:12]
+    together = results.config.get("budget_total")
     return {
+        "the budget of all": "none" if together is None else f"{together:,}",
         "the limit": results.limit,
         "the goal": f"{results.goal} (top {results.k})",
         "the budget": f"{results.budget:,}",
@@ -80,7 +83,8 @@ def _identity(results: Results) -> tuple[Any, ...]:
 
 
 def recipe_of(results: Results) -> tuple[str, str, bool]:
-    """What makes runs repetitions of each other: name, arguments, and whether it shares."""
+    """What makes runs repetitions of each other: name, arguments (with the pool it began from), whether it shares."""
     recipe = results.recipe
-    arguments = json.dumps(recipe.get("arguments") or {}, sort_keys=True, default=str)
+    begun = {"pool": results.config["pool"]} if results.config.get("pool") else {}
+    arguments = json.dumps({**(recipe.get("arguments") or {}), **begun}, sort_keys=True, default=str)
     return str(recipe.get("name", "")), arguments, bool(recipe.get("shares"))

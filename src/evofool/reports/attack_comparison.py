@@ -83,6 +83,8 @@ class Entry(NamedTuple):
         against: mean queries as a multiple of the first entry's; None for that one.
         issued, repeated: rows charged, and rows answered from the cache; mean over runs.
         distinct: images that were asked about; mean over runs; None where a run without a cache did not count them.
+        lost: images of a peer that fooled as floats and not as a file, and count as failures; mean over runs; None
+            where there can be none, since only what lies on the lattice is asked about.
         curve: over all runs.
         learning: by place in the order.
     """
@@ -98,6 +100,7 @@ class Entry(NamedTuple):
     issued: float
     repeated: float
     distinct: float | None
+    lost: float | None
     curve: Survival
     learning: tuple[Point, ...]
 
@@ -239,6 +242,7 @@ def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
         issued=float(np.mean([run.results.queries() for run in runs])),
         repeated=float(np.mean([run.results.queries(of="repeated") for run in runs])),
         distinct=None if None in distinct else mean([float(each or 0) for each in distinct]),
+        lost=mean([float(run.results.ledger["lost on disk"]) for run in runs if "lost on disk" in run.results.ledger]),
         curve=survival.kaplan_meier(
             np.concatenate([run.costs for run in runs]).tolist(), np.concatenate([run.fooled for run in runs]).tolist()
         ),

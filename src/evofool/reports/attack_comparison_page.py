@@ -147,6 +147,8 @@ def sheet(found: Comparison) -> Sheet:
     columns += [Column(f"first {k}") for k in ks]
     columns += [Column(f"× {label(found.entries[0].name, 30)}")]
     columns += [Column("issued"), Column("distinct"), Column("repeated")]
+    lossy = any(entry.lost is not None for entry in found.entries)
+    columns += [Column("lost on disk")] if lossy else []
     rows = []
     for entry in found.entries:
         seeds = ", ".join(map(str, entry.seeds))
@@ -156,6 +158,7 @@ def sheet(found: Comparison) -> Sheet:
         cells += [noted(entry.against, factor) if entry.against else None]
         cells += [queries(entry.issued), None if entry.distinct is None else queries(entry.distinct)]
         cells += [queries(entry.repeated)]
+        cells += [None if entry.lost is None else queries(entry.lost)] if lossy else []
         rows.append(tuple(cells))
     caption = (
         f"Queries with a failure counted as the budget of {found.results.budget:,}; “first 10” is the mean over the "

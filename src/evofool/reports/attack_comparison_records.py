@@ -59,6 +59,7 @@ def record(found: Comparison, entry: Entry) -> dict[str, Any]:
         "issued": entry.issued,
         "distinct": entry.distinct,
         "repeated": entry.repeated,
+        "lost_on_disk": entry.lost,
     }
 
 

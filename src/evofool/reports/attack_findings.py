@@ -29,7 +29,7 @@ def findings(results: Results, numbers: Numbers) -> list[Finding]:
 
 def aim(results: Results) -> str:
     """What counted as success, after "fooled": "away from its class"."""
-    if results.k == 1:
+    if results.k == 1 or f"top {results.k}" in results.goal:
         return results.goal
     among = "among" if results.targeted else "not among"
     return f"{results.goal}; the class {among} the first {results.k}"

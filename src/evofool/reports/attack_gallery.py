@@ -45,7 +45,8 @@ def gallery(results: Results, numbers: Numbers, directory: Path) -> Iterable[Blo
             yield Text("The files of the images are not beside this page.")
         return
     times = factor(max(int(np.abs(one.images.difference).max(initial=0)) for one in everything))
-    yield Text(_explained(times, everything))
+    after = " Where a perturbation was shrunk after success, what was left of it is shown." if numbers.shrunk else ""
+    yield Text(_explained(times, everything) + after)
     for name, caption, _ in parts:
         if shown[name]:
             yield _tiles(f"images_{name}", [_group(results, one, times) for one in shown[name]], caption)
@@ -154,7 +155,8 @@ def pool(results: Results, directory: Path) -> Iterable[Block]:
         groups = (Group("", tiles),)
         caption = (
             "Genes of the pool, the most wins first. Middle gray is no change. Below each: the class of the image that "
-            "it fooled first and what was seen in it, how many of its tries fooled another one, and the query it was found with."
+            "it fooled first and what was seen in it, how many of its tries fooled another one, and the query that "
+            "found it."
         )
         alt = f"{len(tiles)} perturbations with how often they fooled an image."
         picture = Picture("pool", caption, alt, functools.partial(drawing_plots.tiles, groups, wide))
@@ -166,9 +168,10 @@ def _gene(results: Results, gene: dict[str, Any], directory: Path) -> Tile | Non
     if image is None:
         return None
     label, seen = (name_of(class_name(results, gene.get(key))) for key in ("label", "prediction"))
+    tries = int(gene.get("tries") or 0)
     lines = (
         f"{label} → {seen}",
-        f"won {int(gene.get('wins') or 0):,} of {int(gene.get('tries') or 0):,}",
+        f"won {int(gene.get('wins') or 0):,} of {tries:,}" if tries else "not tried",
         f"query {int(gene.get('queries') or 0):,}",
     )
     return Tile(reduced(image), f"gene {gene.get('number')}", lines)

@@ -136,8 +136,8 @@ def bootstrap(
 
 
 def mean_of(values: Values, *, confidence: float = 0.95) -> Interval | None:
-    """Mean of independent values with its interval by `bootstrap`; None with fewer than two."""
-    return bootstrap([values], lambda mean: mean, confidence=confidence)
+    """Mean of independent values with its interval by `bootstrap`, whatever their order; None with fewer than two."""
+    return bootstrap([np.sort(np.asarray(values, dtype=float))], lambda mean: mean, confidence=confidence)
 
 
 def ratio_of(first: Values, second: Values, *, confidence: float = 0.95) -> Interval | None:

@@ -20,7 +20,8 @@ from ...shapes import Int, Tensor
 from ...threat import Goal
 from ..draw.planning import target_of
 
-SPECIAL = ("least-likely", "random")
+GIVEN = "given"  # for each image, in Python only
+SPECIAL = ("least-likely", "random", GIVEN)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ...pool import Pool
 from ...recipes import Setting
 from ...runs import classifier_of
 from ...threat import Threat, threat
-from .given import Chosen, Config, chosen, goal_of, order_of
+from .given import GIVEN, Chosen, Config, chosen, goal_of, order_of
 from .shards import Shard
 
 TOGETHER = 512  # images of one shard, where each is attacked by itself
@@ -60,6 +60,8 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
         raise SpecError(
             f"a budget of {config.budget} queries for each image: one is for the image as it is; expected at least 2"
         )
+    if config.target == GIVEN:
+        raise SpecError("target 'given': a class for each image can be given in Python only, see `evofool.attack`")
     if config.confirm is not None and config.confirm < 0:
         raise SpecError(f"confirm = {config.confirm}: expected 0 or more")
     config = _sourced(config, progress)

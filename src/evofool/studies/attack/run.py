@@ -13,13 +13,14 @@ import torch
 from ... import pool as pools
 from ... import recipes, rundir, runs
 from ...classifiers.support.sources import recorded, require_trust
+from ...contracts import Classifier
 from ...executors.durable import books_of, carry_out
 from ...executors.local import Tick
 from ...pool import Pool
 from ...rundir import Finding, RunDirectory
 from ...runs import classifier_of
 from ...store import Store
-from .given import Config
+from .given import GIVEN, Config
 from .planning import Plan, plan
 from .results import Attacked, Results
 from .shards import Done, run_shard
@@ -95,7 +96,9 @@ def execute(
     own = store or Store()
     done = carry_out(plan.shards, run_shard, Done.from_json, workers=workers, on_tick=on_tick, directory=directory)
     pool = _pool(done, directory)
-    results, pictures, findings = told(plan, done, command, pool, books_of(own, done, durable=store is not None))
+    books = books_of(own, done, durable=store is not None)
+    classifier = classifier_of(plan.config.classifier, plan.config.sources)
+    results, pictures, findings = told_of(plan, done, command, pool, books, classifier)
     return Outcome(results, pictures, findings, sum(result.seconds for result in done), pool)
 
 
@@ -105,8 +108,8 @@ def _pool(done: list[Done], directory: RunDirectory | None) -> Pool | None:
     return next((pools.from_bytes(result.pool) for result in done if result.pool), None)
 
 
-def told(
-    plan: Plan, done: list[Done], command: str, pool: Pool | None, books: dict[str, Any]
+def told_of(
+    plan: Plan, done: list[Done], command: str, pool: Pool | None, books: dict[str, Any], classifier: Classifier
 ) -> tuple[Results, dict[str, torch.Tensor], list[Finding]]:
     """Numbers, pictures and findings of shards."""
     config, info = plan.config, plan.setting.info
@@ -124,7 +127,6 @@ def told(
             pictures[file] = attempts[image.number]
         images.append(dataclasses.replace(image, original=original, adversarial=file))
     recipe = recipes.recipes()[config.recipe]
-    classifier = classifier_of(config.classifier, config.sources)
     left_out = {"options", "sources", "given"}
     genes = _genes(pool, plan, pictures) if pool is not None else None
     results = Results(
@@ -174,7 +176,11 @@ def _goal(config: Config) -> str:
     top = f", top {config.k}" if config.k > 1 else ""
     if config.target is None:
         return f"away from its class{top}"
-    words = {"least-likely": "to the least likely class", "random": "to a random other class"}
+    words = {
+        "least-likely": "to the least likely class",
+        "random": "to a random other class",
+        GIVEN: "to a class given for each",
+    }
     return words.get(config.target, f"to {config.target}") + top
 
 

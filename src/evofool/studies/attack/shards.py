@@ -306,7 +306,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     seen = _Seen(tick)
     found = assault(x, data.dataset.labels[numbers], config=config, ledger=ledger, pool=known, on_round=seen.round)
     confirmed = _confirmed(found, ledger, config) if aside else found.fooled
-    done = _told(shard, data.names, x, found, confirmed, info, time.perf_counter() - started)
+    done = done_of(shard, data.names, x, found, confirmed, info, time.perf_counter() - started)
     if found.evaded.pool is not None:
         about = {"norm": config.norm, "size": config.size, "classifier": info.name, "classes": list(info.class_names)}
         final = dataclasses.replace(found.evaded.pool, about=about)
@@ -360,7 +360,7 @@ def _confirmed(found: Assaulted, ledger: Ledger, config: Config) -> Bool[Tensor,
     return confirmed
 
 
-def _told(
+def done_of(
     shard: Shard,
     names: tuple[str, ...],
     x: Float[Tensor, "N C H W"],
@@ -457,7 +457,7 @@ def _seen(scores: Float[Tensor, "N K"], info: ClassifierInfo) -> list[tuple[int,
     ]
 
 
-def classifier_error(classifier: Classifier, images: Float[Tensor, "N C H W"]) -> None:
+def check_images(classifier: Classifier, images: Float[Tensor, "N C H W"]) -> None:
     """Refuse images that are not what a classifier takes.
 
     Raises:

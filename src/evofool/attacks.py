@@ -1,0 +1,213 @@
+"""Attack a model in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import recipes
+from .classifiers import load_classifier
+from .contracts import Classifier, Dataset
+from .data import fingerprint
+from .encodings.pixels import to_lattice
+from .errors import ClassifierError, SpecError
+from .executors.local import one_thread
+from .ledger import Ledger
+from .pool import Pool
+from .recipes import Setting
+from .rundir import NO_LABEL
+from .shapes import Bool, Float, Int, Tensor
+from .studies.attack import run, shards
+from .studies.attack.given import GIVEN, Chosen, Config, goal_of, order_of
+from .studies.attack.planning import Plan
+from .studies.attack.results import Results
+from .studies.attack.shards import Shard
+from .threat import threat
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What became of images.
+
+    Attributes:
+        images: [N C H W], on the 1/255 lattice: what fooled, the best attempts at the others, and images that were not
+            attacked as they are.
+        fooled: [N].
+        skipped: [N], misclassified as they are, or without an answer, and so not attacked.
+        queries: [N], of each search; the one for the image as it is comes on top.
+        predictions: [N], the class seen in `images`; -1 without an answer.
+        pool: genes, of recipes that share: give it to the next attack.
+        results: all numbers, as a run directory has them.
+    """
+
+    images: Float[Tensor, "N C H W"]
+    fooled: Bool[Tensor, " N"]
+    skipped: Bool[Tensor, " N"]
+    queries: Int[Tensor, " N"]
+    predictions: Int[Tensor, " N"]
+    pool: Pool | None
+    results: Results
+    _pictures: Mapping[str, Tensor]
+
+    def report(self, directory: str | Path = "attack-report") -> Path:
+        """Write report.html with its figures, tables and images, and the numbers as study.json.
+
+        Args:
+            directory: new or empty.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            UserError: something lies there, or the disk refuses.
+        """
+        from .files import write_bytes, write_png
+        from .reports import attack as page
+
+        path = Path(directory)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise SpecError(f"{path}: is there already, and not empty; name another directory")
+        for name, picture in self._pictures.items():
+            write_png(path / name, picture)
+        write_bytes(path / "study.json", self.results.to_json().encode())
+        return page.write(self.results, path)
+
+    def __str__(self) -> str:
+        from .reports import attack as page
+
+        return "\n".join(page.sentences(self.results))
+
+
+def attack(
+    model: Any,
+    images: Tensor,
+    labels: Tensor | Sequence[int] | None = None,
+    *,
+    norm: str = "linf",
+    eps: float | None = None,
+    pixels: int | None = None,
+    budget: int = 1000,
+    recipe: str = recipes.DEFAULT,
+    target: int | str | Tensor | Sequence[int] | None = None,
+    k: int = 1,
+    seed: int = 0,
+    shrink: bool = False,
+    pool: Pool | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Attacked:
+    """Fool a classifier with images, each changed a little, within a limit, in as few queries as can be.
+
+    Args:
+        model: a PyTorch module, a function of images, an estimator, or whatever `load_classifier` takes. It gets images
+            in [0, 1]: normalising is its own affair.
+        images: [N C H W] in [0, 1]; rounded to 1/255, as a file holds them, before anything is asked.
+        labels: [N], the class of each; None = what the model says of the image as it is.
+        norm: "linf", "l2", "l0", "patch" or "frame".
+        eps: how much may change: the radius of "linf" (1 = full white; read as a whole number of 1/255) and "l2", the
+            side of a patch, the thickness of a frame.
+        pixels: how many may change; then the norm is "l0".
+        budget: the most queries of one image, the one for the image as it is included.
+        recipe: see `evofool list recipes`.
+        target: a class by number or name, "least-likely", "random", or a class for each image; None = away from its own.
+        k: top-k success.
+        seed: of all draws.
+        shrink: spend what is left of a budget on making the perturbation smaller.
+        pool: genes of another attack.
+        settings: what there is to say of the model, see `load_classifier`.
+        **arguments: of the recipe, see `evofool show recipe`.
+
+    Raises:
+        UserError: whatever is wrong with all this, in one line.
+    """
+    with one_thread():
+        classifier = _classifier(model, images, settings)
+        info = classifier.info
+        shards.check_images(classifier, images)
+        x = to_lattice(images.detach().float().cpu()[:, None].clone(), None)[:, 0]
+        classes = _labels(labels, len(x), len(info.class_names), "labels")
+        each, wanted = _targets(target, classes, len(info.class_names))
+        if pixels is not None:
+            norm, eps = "l0", pixels
+        if budget < 2:
+            raise SpecError(f"a budget of {budget} queries for each image: one is for the image as it is; expected 2")
+        config = Config(
+            classifier=info.name,
+            data="images in memory",
+            norm=norm,
+            size=eps,
+            recipe=recipe,
+            arguments=arguments,
+            budget=budget,
+            target=wanted,
+            k=k,
+            seed=seed,
+            shrink=shrink,
+            given=info.name,
+            confirm=0,
+        )
+        limit = threat(norm, eps, info.image_shape)
+        config = dataclasses.replace(config, size=limit.size)
+        goal, _ = goal_of(config, info)
+        setting = Setting(limit, goal, budget, info)
+        recipes.algorithm(recipe, setting, arguments)
+        pixels_ = (x * 255).round().byte()
+        dataset = Dataset(pixels_, classes, info.class_names, "images in memory", fingerprint(pixels_, classes, ()))
+        names = tuple(f"image {number}" for number in range(len(x)))
+        images_ = Chosen(dataset, names, labels is not None, dataset.fingerprint)
+        shard = Shard(config, tuple(order_of(config, len(x))), 0)
+        ledger = Ledger(classifier, searches=[shards.account(number) for number in shard.numbers], budget=budget)
+        found = shards.assault(x, classes, config=config, ledger=ledger, pool=pool, targets=each)
+        done = shards.done_of(shard, names, x, found, found.fooled, info, 0.0)
+        plan = Plan(config, setting, images_, [shard])
+        books = {"searches": ledger.store.counts(), "padded": ledger.store.padded(), "kills": 0, "drift": []}
+        results, pictures, _ = run.told_of(plan, [done], "", found.evaded.pool, books, classifier)
+        seen = torch.tensor([image.prediction for image in results.images], dtype=torch.int64)
+    return Attacked(
+        found.images, found.fooled, ~found.attacked, found.queries, seen, found.evaded.pool, results, pictures
+    )
+
+
+def _classifier(model: Any, images: Tensor, settings: Mapping[str, Any] | None) -> Classifier:
+    """The model as a classifier; its classes are counted in its own answer."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images) or not images.is_floating_point():
+        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise ClassifierError(f"images: found {what}; expected floats [N C H W] in [0, 1], at least one image")
+    said = dict(settings or {})
+    if isinstance(model, str | Path | Classifier):
+        return load_classifier(model, said)
+    said.setdefault("image_shape", tuple(images.shape[1:]))
+    return load_classifier(model, said)
+
+
+def _labels(given: Any, count: int, classes: int, name: str) -> Int[Tensor, " N"]:
+    if given is None:
+        return torch.full((count,), NO_LABEL, dtype=torch.int64)
+    found = torch.as_tensor(given).detach().cpu()
+    if found.shape != (count,) or found.is_floating_point():
+        raise SpecError(f"{name}: found {list(found.shape)} of {found.dtype}; expected {count} whole numbers")
+    odd = ((found < 0) | (found >= classes)).nonzero().flatten()
+    if len(odd):
+        row = int(odd[0])
+        raise SpecError(f"{name}: that of image {row} is {int(found[row])}; expected 0 to {classes - 1}")
+    return found.long()
+
+
+def _targets(target: Any, labels: Int[Tensor, " N"], classes: int) -> tuple[Int[Tensor, " N"] | None, str | None]:
+    """The class wanted of each image, if it is said of each; and what the configuration says."""
+    if target is None or isinstance(target, str):
+        return None, target
+    if isinstance(target, int):
+        each = _labels([target] * len(labels), len(labels), classes, "target")
+    else:
+        each = _labels(target, len(labels), classes, "target")
+    same = (each == labels).nonzero().flatten()
+    if len(same):
+        row = int(same[0])
+        raise SpecError(f"target: that of image {row} is {int(each[row])}, its own label; expected another class")
+    return each, str(target) if isinstance(target, int) else GIVEN
