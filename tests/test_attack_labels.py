@@ -14,7 +14,7 @@ import torch
 from evofool import evasion, recipes
 from evofool.algorithms.evolutionary import COORDINATES, RATE, TOWARDS, WINDOW, Evolutionary
 from evofool.algorithms.rays import RayS, tried
-from evofool.algorithms.sparse_evo import SparseEvo, differs
+from evofool.algorithms.sparse_evo import SparseEvo, differs, without
 from evofool.algorithms.starts import cells
 from evofool.classifiers.fake import Constant, Linear, Silent
 from evofool.contracts import Evaluated, Victims
@@ -562,15 +562,70 @@ def test_sparse_evo_keeps_what_it_has_where_children_do_not_fool():
     assert torch.equal(states[-1].distance[:, 0], states[-1].start.flatten(1).norm(dim=1))
 
 
-def test_sparse_evo_does_not_ask_about_the_image_itself():
-    algorithm, x = SparseEvo(FewPixels(1)), images(1, (1, 4, 4))
-    state, sizes = algorithm.init(victims(x)), []
-    for turn in range(60):
+def members(*masks: torch.Tensor, searches: int = 1) -> tuple[SparseEvo, Any]:
+    """A filled population of such masks [S], the first of them nearest; images are 12 x 12."""
+    algorithm = SparseEvo(FewPixels(1), population=len(masks))
+    state = algorithm.init(victims(images(searches, (1, 12, 12))))
+    every = torch.ones(searches, dtype=torch.int64)
+    return algorithm, dataclasses.replace(
+        state,
+        start=-state.x,
+        found=every.bool(),
+        masks=torch.stack(masks).expand(searches, -1, -1),
+        distance=torch.arange(1.0, len(masks) + 1).expand(searches, -1),
+        filled=every * len(masks),
+    )
+
+
+def test_a_child_has_of_the_best_what_a_mixture_of_two_others_has():
+    """Mostly what the one or the other has, a tenth of what the second has, and less one pixel."""
+    left, whole = torch.arange(144) % 12 < 6, torch.ones(144, dtype=torch.bool)
+    algorithm, state = members(whole, left, ~left, searches=60)
+    child = differs(algorithm.ask(state, stream(60))[:, 0])
+    shares = torch.stack([child[:, left].double().mean(1), child[:, ~left].double().mean(1)]).sort(0).values.mean(1)
+    assert shares.tolist() == pytest.approx([0.1, 0.9], abs=0.03)
+    assert len(child[:, 0].unique()) == 2, "either of them comes first"
+    lower = torch.arange(144) < 72
+    algorithm, state = members(lower, left, ~left, searches=60)
+    assert not differs(algorithm.ask(state, stream(60))[:, 0])[:, ~lower].any()
+
+
+def test_a_child_of_one_pixel_keeps_it():
+    one = torch.arange(144) == 40
+    algorithm, state = members(one, one, one)
+    assert torch.equal(differs(algorithm.ask(state, stream())[:, 0])[0], one)
+
+
+def test_so_many_pixels_of_a_mask_are_left_out():
+    mask = stream(4)["mask"].uniform(50) < 0.5
+    few = without(mask, torch.tensor([0, 1, 3, 7]), stream(4))
+    assert not (few & ~mask).any()
+    assert (mask.sum(1) - few.sum(1)).tolist() == [0, 1, 3, 7]
+    assert not torch.equal(few[1], without(mask, torch.tensor([0, 1, 3, 7]), stream(4).at(1))[1])
+
+
+def test_a_pixel_differs_if_any_channel_does():
+    perturbation = torch.zeros(1, 3, 1, 3)
+    perturbation[0, 2, 0, 1] = -0.1
+    assert differs(perturbation).tolist() == [[False, True, False]]
+
+
+def test_sparse_evo_begins_from_coarser_and_coarser_noise():
+    algorithm, x = SparseEvo(FewPixels(1)), images(1, (3, 16, 16))
+    state, sides = algorithm.init(victims(x)), []
+    for turn in range(6):
         asked = algorithm.ask(state, stream().at(turn))
-        sizes.append(int(differs(asked[:, 0]).sum()))
-        state = algorithm.tell(state, *answered(asked, torch.ones(1, 1, dtype=torch.bool)))
-    assert min(sizes[:20]) >= 1
-    assert 1 in sizes
+        noise = asked[:, 0] + x
+        assert torch.equal(noise[:, 0], noise[:, 2]), "gray"
+        sides.append(max(side for side in (1, 2, 4, 8, 16) if torch.equal(noise, blocks(noise, side))))
+        state = algorithm.tell(state, *answered(asked, torch.zeros(1, 1, dtype=torch.bool)))
+    assert all(found >= side for found, side in zip(sides, (1, 2, 4, 8, 16, 1), strict=True))
+    assert sides[0] == sides[5] == 1
+
+
+def blocks(image: torch.Tensor, side: int) -> torch.Tensor:
+    """The image, each square of that side in the colour of its first pixel."""
+    return image[..., ::side, ::side].repeat_interleave(side, -1).repeat_interleave(side, -2)
 
 
 def test_cells_grow_in_turn():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from evofool import checks, rundir
+from evofool import checks, rundir, runs
 from evofool.classifiers.fake import Constant, Counting, Linear
 from evofool.errors import UserError
 from evofool.reports import attack_comparison
@@ -498,12 +498,12 @@ def test_what_was_lost_and_what_broke_down_stands_in_the_numbers(tmp_path):
 
 
 def test_runs_are_compared_with_each_other(tmp_path):
-    runs = []
+    made = []
     for name, attack in (("half", half), ("nothing", lambda task, arguments: task.images)):
         attacker = Peer(name, "torch", "", ("linf",), ("untargeted",), 1, lambda threat, budget: {}, attack)
         left_behind(tmp_path / name, question(), attacker)
-        runs.append((name, load(tmp_path / name / "study.json")))
-    found = attack_comparison.compare(runs)
+        made.append((name, load(tmp_path / name / "study.json")))
+    found = attack_comparison.compare(made)
     assert found.images == 5 and [entry.name for entry in found.entries] == ["half", "nothing"]
     assert found.entries[1].mean.value == 5.0 and found.entries[0].mean.value < 5.0
 
@@ -525,7 +525,7 @@ def test_another_peer_gets_the_question_of_a_run(tmp_path, target):
 
 def test_a_picture_that_was_changed_is_not_attacked(tmp_path):
     left_behind(tmp_path / "run", question(count=2))
-    keeping.runs.write_png(tmp_path / "run" / "originals" / "00001.png", torch.zeros(1, 28, 28).byte())
+    runs.write_png(tmp_path / "run" / "originals" / "00001.png", torch.zeros(1, 28, 28).byte())
     with pytest.raises(UserError, match=r"00001\.png: is not the image that was attacked"):
         keeping.like(tmp_path / "run")
 
@@ -566,7 +566,19 @@ def test_peers_and_recipes_get_the_same_images_targets_and_verdicts_before_they_
         [(i.name, i.sha256, i.label, i.target, i.attacked, i.clean_prediction, i.original) for i in each.images]
         for each in results
     ]
+    for each in results:
+        assert sorted(image.asked for image in each.attacked) == list(range(len(each.attacked)))
     assert kept[0] == kept[1] == kept[2] and len({what[3] for what in kept[0]}) > 1
     for name in ("class_names", "norm", "size", "limit", "goal", "targeted", "k", "budget", "seed", "data"):
         assert getattr(results[0], name) == getattr(results[1], name) == getattr(results[2], name), name
     attack_comparison.compare([("ours", results[0]), ("like", results[1])])
+
+
+def test_images_without_labels_carry_what_the_classifier_sees(tmp_path):
+    known = question(count=4)
+    for number, image in enumerate(known.images):
+        runs.write_png(tmp_path / f"{number}.png", image)
+    asked = keeping.asked(Config("digits", str(tmp_path), "linf", 1.0, budget=5))
+    assert torch.equal(asked.images, known.images) and asked.data["labelled"] is False
+    assert torch.equal(asked.labels, asked.classifier(asked.aim.x.repeat(25, 1, 1, 1))[:4].argmax(1))
+    assert bool(attempt(peer(half), asked.classifier, asked.aim).attacked.all())

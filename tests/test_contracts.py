@@ -14,7 +14,9 @@ import torch
 
 import evofool.algorithms
 import evofool.encodings
+from evofool.algorithms.base import begin
 from evofool.algorithms.ga import GeneticAlgorithm
+from evofool.encodings.perturbation import LpBall
 from evofool.encodings.pixels import Pixels
 from evofool.operators import mutation, selection, survival
 from evofool.spec import op, operator_names
@@ -37,13 +39,24 @@ def modules(package: ModuleType) -> list[ModuleType]:
     return found
 
 
-def encodings() -> list[type]:
-    return [
-        kind
-        for module in modules(evofool.encodings)
-        for _, kind in inspect.getmembers(module, dataclasses.is_dataclass)
-        if kind.__module__ == module.__name__ and hasattr(kind, "decode")
-    ]
+def encodings() -> list[object]:
+    """One of each kind; of a module whose kinds cannot do without arguments, its examples."""
+    found = []
+    for module in modules(evofool.encodings):
+        kinds = [
+            kind
+            for _, kind in inspect.getmembers(module, dataclasses.is_dataclass)
+            if kind.__module__ == module.__name__ and hasattr(kind, "decode")
+        ]
+        examples = module.examples() if hasattr(module, "examples") else [kind() for kind in kinds]
+        assert {type(example) for example in examples} == set(kinds), f"{module.__name__} has kinds without an example"
+        found += examples
+    return found
+
+
+ALGORITHMS = [module for module in modules(evofool.algorithms) if hasattr(module, "example")]
+ATTACKS = [module for module in ALGORITHMS if hasattr(module.example(), "encoding")]
+SHARED_CODE = {"base", "starts", "walks"}  # of several algorithms, and none itself
 
 
 # Every part
@@ -68,14 +81,48 @@ def test_the_families_are_all_there():
         assert any(path.startswith(f"{family}.") for path in OPERATORS), family
 
 
-@pytest.mark.parametrize("module", modules(evofool.algorithms), ids=lambda module: module.__name__.rpartition(".")[2])
+def name_of(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def test_every_algorithm_has_an_example():
+    without = {name_of(module) for module in modules(evofool.algorithms)} - {name_of(module) for module in ALGORITHMS}
+    assert without == SHARED_CODE
+    assert len(ATTACKS) > 10
+
+
+@pytest.mark.parametrize("module", [module for module in ALGORITHMS if module not in ATTACKS], ids=name_of)
 def test_every_algorithm_keeps_the_laws_and_gets_somewhere(module):
     contracts.check_algorithm(module.example())
 
 
-@pytest.mark.parametrize("kind", encodings(), ids=lambda kind: kind.__name__)
-def test_every_encoding_keeps_the_laws(kind):
-    contracts.check_encoding(kind())
+@pytest.mark.parametrize("module", ATTACKS, ids=name_of)
+def test_every_attack_keeps_the_laws_and_gets_somewhere(module):
+    contracts.check_attack(module.example(), budget=600 if name_of(module) == "rays" else 150)
+
+
+@dataclasses.dataclass(frozen=True)
+class GivesTheImageBack:
+    encoding: object = dataclasses.field(default_factory=lambda: LpBall("linf", 0.2))
+
+    def init(self, victims):
+        return begin(victims)
+
+    def ask(self, state, rng):
+        return torch.zeros_like(state.x)[:, None]
+
+    def tell(self, state, evaluated, fitness, success):
+        return state
+
+
+def test_an_attack_that_gives_back_the_image_is_caught():
+    with pytest.raises(AssertionError, match="lowered no margin"):
+        contracts.check_attack(GivesTheImageBack())
+
+
+@pytest.mark.parametrize("encoding", encodings(), ids=lambda encoding: type(encoding).__name__)
+def test_every_encoding_keeps_the_laws(encoding):
+    contracts.check_encoding(encoding)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from .search import evaluate
 from .shapes import Bool, Float, Int, Tensor
 from .sharing import Independent, Shared, Sharing
 
+IDLE = 1000  # rounds in which nothing new is asked, after which a search is over
+
 
 class Limit(Encoding, Protocol):
     """Perturbations that are allowed."""
@@ -67,12 +69,18 @@ class _Air:
     Attributes:
         rows: which of the victims, [b].
         rounds: how often each was told, [b].
+        idle: rounds since something of it was charged, and not answered from the cache, [b].
         state: of the algorithm, every tensor leading with b.
     """
 
     rows: Int[Tensor, " b"]
     rounds: Int[Tensor, " b"]
+    idle: Int[Tensor, " b"]
     state: Any
+
+    def rows_of(self, some: Int[Tensor, " b"]) -> _Air:
+        """Some of them."""
+        return _Air(self.rows[some], self.rounds[some], self.idle[some], genome.rows(self.state, some))
 
 
 def image_ids(x: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"]) -> list[int]:
@@ -144,6 +152,7 @@ def evade(
     rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
     record = _Record(victims, len(info.class_names))
     before = ledger.needed[accounts]
+    spent_by = before.clone()
     asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
@@ -158,7 +167,7 @@ def evade(
             rows = torch.tensor(coming)
             new = rows_of(victims, rows)
             state = algorithm.init(new) if line.pool is None else algorithm.init(new, line.pool)
-            born = _Air(rows, torch.zeros_like(rows), state)
+            born = _Air(rows, torch.zeros_like(rows), torch.zeros_like(rows), state)
             record.join(rows)
             air = born if air is None else _joined(air, born)
         if air is None and parked is not None and not spent_all(ledger):
@@ -176,23 +185,21 @@ def evade(
         within = encoding.holds(evaluated.images, x) if asks is not encoding else answered
         success = criterion(evaluated, info) & answered & within
         told = (evaluated.status != Status.UNSENT).all(1)
-        spent = ledger.needed[payer]
+        before_round, spent = spent_by[air.rows], ledger.needed[payer]
+        spent_by[air.rows] = spent
+        idle = torch.where(spent > before_round, 0, air.idle + 1)
         record.note(air.rows, evaluated, torch.where(within, fitness, torch.nan), success, spent - before[air.rows])
         rounds = air.rounds + 1
         wins = success.any(1)
-        pauses = told & ~wins & ((spent >= limit) | (rounds >= limit))
+        pauses = told & ~wins & ((spent >= limit) | (idle >= IDLE))
         ends = ~told | wins | pauses
         state = algorithm.tell(air.state, evaluated, fitness, success)
         line.note(air.rows, rounds, state, ends)
-        stay = (~ends).nonzero().squeeze(1)
-        if ledger.budget is None and bool(pauses.any()):
-            some = pauses.nonzero().squeeze(1)
-            waits = _Air(air.rows[some], rounds[some], genome.rows(state, some))
-            parked = waits if parked is None else _joined(parked, waits)
-        if len(stay) == len(ends):
-            air = _Air(air.rows, rounds, state)
-        else:
-            air = _Air(air.rows[stay], rounds[stay], genome.rows(state, stay)) if len(stay) else None
+        flown = _Air(air.rows, rounds, idle, state)
+        stay, waits = ((~ends).nonzero().squeeze(1), (pauses & (idle < IDLE)).nonzero().squeeze(1))
+        if ledger.budget is None and len(waits):
+            parked = flown.rows_of(waits) if parked is None else _joined(parked, flown.rows_of(waits))
+        air = flown if len(stay) == len(ends) else flown.rows_of(stay) if len(stay) else None
         tick += 1
         if on_round:
             on_round(int((ends & ~pauses).sum()) if ledger.budget is None else int(ends.sum()), int(wins.sum()))
@@ -218,8 +225,9 @@ def _streams(rng: Stream, air: _Air) -> Stream:
 
 
 def _joined(air: _Air, born: _Air) -> _Air:
-    state = genome.join(air.state, born.state)
-    return _Air(torch.cat([air.rows, born.rows]), torch.cat([air.rounds, born.rounds]), state)
+    pairs = ((air.rows, born.rows), (air.rounds, born.rounds), (air.idle, born.idle))
+    rows, rounds, idle = (torch.cat(pair) for pair in pairs)
+    return _Air(rows, rounds, idle, genome.join(air.state, born.state))
 
 
 class _Record:

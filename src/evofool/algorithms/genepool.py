@@ -31,6 +31,7 @@ from annotated_types import Ge, Gt, Le
 
 from .. import genome
 from ..contracts import Evaluated, Victims
+from ..encodings.perturbation import FewPixels, LpBall
 from ..pool import Lessons, Pool, empty
 from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
@@ -61,6 +62,7 @@ class State:
         won: the gene that fooled as it is; -1 = none.
         seen: the class seen in what fooled; -1 = not fooled.
         model: [B C H W], by how much a change of each gray level by 1 is thought to lower the margin, in shares of it.
+        prior: the same, as it was thought at first.
         other: the state of `then`, or a state of nothing.
     """
 
@@ -80,6 +82,7 @@ class State:
     won: Int[Tensor, " B"]
     seen: Int[Tensor, " B"]
     model: Float[Tensor, "B C H W"]
+    prior: Float[Tensor, "B C H W"]
     other: Any
 
 
@@ -168,6 +171,7 @@ class GenePool:
             won=none,
             seen=none,
             model=pool.model(victims.labels),
+            prior=pool.model(victims.labels),
             other=self.then.init(victims) if self.then else Nothing(),
         )
         return self._chosen(state)
@@ -188,10 +192,12 @@ class GenePool:
         begun = (state.tried >= 0).any(1)
         start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
         share = start / (1 + state.steps / decay)
-        new: Tensor = walk.step(state.x, state.best, share, state.model, rng)
+        # With few pixels a model of one image's own few steps leads it to the same pixels again and again.
+        model = state.prior if isinstance(self.encoding, FewPixels) else state.model
+        new: Tensor = walk.step(state.x, state.best, share, model, rng)
         first = state.told == 0
         if bool(first.any()):
-            new = torch.where(first[:, None, None, None], walk.begin(state.x, state.model, rng), new)
+            new = torch.where(first[:, None, None, None], walk.begin(state.x, model, rng), new)
         return new
 
     def tell(self, state: State, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> State:
@@ -203,7 +209,9 @@ class GenePool:
         first = state.told == 0
         better = (value < state.fitness) | first
         left = torch.where(value.isfinite(), value / state.clean.clamp(min=1e-6), 1.0).clamp(-1, 1)
-        mean, covariance = _conditioned(state, torch.where(trying, left, torch.nan))
+        mean, covariance = state.mean, state.covariance
+        if bool(trying.any()):
+            mean, covariance = _conditioned(state, torch.where(trying, left, torch.nan))
         nth = (state.tried >= 0).sum(1)
         here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
         gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
@@ -229,6 +237,7 @@ class GenePool:
             won=torch.where(win & trying, gene[:, 0], state.won),
             seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
             model=self._corrected(state, repaired, value, stepped),
+            prior=state.prior,
             other=other,
         )
         return self._chosen(new)
@@ -255,7 +264,9 @@ class GenePool:
         return blended
 
     def _chosen(self, state: State) -> State:
-        """With the gene that is to be tried next."""
+        """With the gene that is to be tried next, if any is."""
+        if bool((state.steps > 0).all()):
+            return dataclasses.replace(state, next=torch.full_like(state.next, -1))
         spread = state.covariance.diagonal(dim1=1, dim2=2).clamp(min=1e-9).sqrt()
         chance = torch.special.ndtr(-state.mean / spread)
         best = (state.fitness / state.clean.clamp(min=1e-6)).clamp(max=1.0)[:, None]
@@ -292,6 +303,4 @@ def _conditioned(state: State, left: Float[Tensor, " B"]) -> tuple[Float[Tensor,
 
 def example() -> GenePool:
     """A small configuration for trying things out."""
-    from ..encodings.perturbation import LpBall
-
     return GenePool(LpBall("linf", 76 / 255))

@@ -147,4 +147,4 @@ def tried(state: State) -> Float[Tensor, "B C H W"]:
 
 def example() -> RayS:
     """A small configuration for trying things out."""
-    return RayS(LpBall("linf", 76 / 255))
+    return RayS(LpBall("linf", 153 / 255))

@@ -11,7 +11,7 @@ Where we differ:
    as in the published code; all these questions count.
 2. Of the first members, those that fool with no pixel dropped only are the image to begin from, at once and with its
    own distance; the published code goes on to drop its pixels in order, and counts such a member as infinitely far.
-3. A mask of one pixel loses none: x itself is not asked about again.
+3. A child of one pixel loses none.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
@@ -268,6 +268,11 @@ class Unbounded:
     def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
         """All."""
         return torch.ones(images.shape[:2], dtype=torch.bool)
+
+
+def examples() -> list[Any]:
+    """One of each, for trying things out."""
+    return [LpBall("linf", 51 / 255), FewPixels(4), Patch(3), Frame(1), Unbounded()]
 
 
 def _extent(marked: Bool[Tensor, "B n L"]) -> Tensor:

@@ -20,12 +20,15 @@ import torch
 
 from .. import criteria, genome, objectives
 from ..classifiers.fake import Linear
-from ..contracts import Algorithm, ClassifierInfo, Criterion, Encoding, Evaluated, Objective, ScoreKind, Status
+from ..contracts import Algorithm, ClassifierInfo, Criterion, Encoding, Evaluated, Objective, ScoreKind, Status, Victims
 from ..encodings.pixels import Pixels
+from ..evasion import Evaded, evade, victims_of
 from ..ledger import Ledger
+from ..pool import empty
 from ..rng import Stream
 from ..search import Problem, Progress, run
 from ..shapes import Tensor
+from ..threat import Goal
 
 Operator = Callable[..., Tensor]
 
@@ -336,3 +339,56 @@ def check_algorithm(
     resumed, _ = go(everyone, generations, half)
     pairs = zip(_tensors(resumed.state), _tensors(end.state), strict=True)
     assert all(_equal(a, b) for a, b in pairs), f"{name}: a run that goes on differs from one that never stopped"
+
+
+def check_attack(attack: Any, *, budget: int = 150) -> None:
+    """Laws of an attack on given images, tried out on a linear classifier.
+
+    Config and state are frozen, and every tensor of a state leads with B; one image alone goes the same way as in a
+    batch that it joins late (unless images share); nothing that comes out is beyond the limit; the budget holds; and it
+    gets somewhere: an attack that gives back the image fails here.
+
+    Args:
+        attack: what is tried, with its limit as `encoding`.
+        budget: queries of an image; enough to lower the margin of one of three images.
+    """
+    name = f"{attack!r}"
+    assert _frozen(attack), f"{name}: its configuration is not a frozen dataclass"
+    assert attack == replace(attack), f"{name}: a copy is not equal by value"
+    classifier = Linear(4 * Stream([7] * 3, range(3))["weight"].uniform(1, 10, 10) - 2, micro_batch=9)
+    x = (Stream([5] * SEARCHES, range(SEARCHES))["x"].uniform(1, 10, 10) * 255).round() / 255
+    goal = Goal()
+
+    def go(rows: list[int], at_once: int) -> tuple[Evaded, Victims, Ledger]:
+        ledger = Ledger(classifier, searches=len(rows), budget=budget)
+        clean = ledger.ask(x[rows], torch.arange(len(rows))).scores
+        victims = victims_of(x[rows], clean.argmax(1), clean, goal.objective, classifier.info)
+        state = attack.init(victims, empty(classifier.info.image_shape, 3)) if shares else attack.init(victims)
+        assert _frozen(state), f"{name}: its state is not a frozen dataclass"
+        odd = [tensor.shape for tensor in _tensors(state) if tensor.shape[:1] != (len(rows),)]
+        assert not odd, f"{name}: a tensor of its state has shape {odd[0]}, and does not lead with B = {len(rows)}"
+        evaded = evade(
+            victims,
+            accounts=torch.arange(len(rows)),
+            seeds=[3] * len(rows),
+            algorithm=attack,
+            encoding=attack.encoding,
+            objective=goal.objective,
+            criterion=goal.criterion,
+            ledger=ledger,
+            at_once=at_once,
+        )
+        return evaded, victims, ledger
+
+    shares = getattr(attack, "sharing", None) is not None
+    found, victims, ledger = go(list(range(SEARCHES)), 1 if shares else 2)
+    assert int(ledger.counts.issued.max()) <= budget, f"{name}: asked more than the budget of {budget}"
+    within = attack.encoding.holds(found.images[:, None], x)
+    assert bool(within.all()), f"{name}: gave an image beyond its limit"
+    reached = victims_of(x, victims.labels, found.scores, goal.objective, classifier.info).fitness
+    assert bool((reached < victims.fitness).any()), f"{name}: lowered no margin in {budget} queries"
+    if not shares:
+        for row in range(SEARCHES):
+            alone, _, _ = go([row], 1)
+            same = torch.equal(alone.images[0], found.images[row]) and int(alone.queries[0]) == int(found.queries[row])
+            assert same, f"{name}: image {row} alone went another way than in a batch"

@@ -1,0 +1,241 @@
+"""The runs of the comparison of attacks, as data: which network, limit, recipe or peer, seed and images.
+
+The first rows are those that the figures to reach are read from; then come all recipes and peers once, then what
+`genepool` is without one of its parts, and what its genes do to another network.
+
+Images are the first of the test set; settings of recipes were chosen on others, from 5,000 on. Of CIFAR-10, whose files
+lie class by class, they are the first of a shuffled list, which `attack_matrix.py` packs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+SEEDS = range(5)
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Net(NamedTuple):
+    """A network to attack.
+
+    Attributes:
+        name: its folder beside the others; a name of ours where `command` is "".
+        data: whose test images.
+        command: makes it.
+        labels: it is asked for labels only.
+    """
+
+    name: str
+    data: str
+    command: str
+    labels: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Of the network itself."""
+        return self.name.removesuffix("-labels")
+
+
+MNIST = "evofool train --data mnist --arch small_cnn --set width=32 --set hidden=128 --epochs 6 --seed 0 -o mnist-cnn/"
+ROBUST = "evofool train --data mnist --arch judge_cnn --adversarial linf:0.3 --epochs 4 --seed 0 -o mnist-robust/"
+CIFAR = (
+    "evofool train --data cifar10.zip --arch deep_cnn --set width=48 --mirror --epochs 16 --batch-size 128 "
+    "--learning-rate 0.004 --seed 0 -o cifar-cnn/"
+)
+NETS = {
+    net.name: net
+    for net in (
+        Net("mnist-cnn", "mnist", MNIST),
+        Net("mnist-cnn-labels", "mnist", MNIST, labels=True),
+        Net("mnist-robust", "mnist", ROBUST),
+        Net("cifar-cnn", "cifar10", CIFAR),
+        Net("mnist99", "mnist", ""),
+    )
+}
+
+
+class Limit(NamedTuple):
+    """What is asked of an attack.
+
+    Attributes:
+        net: of `NETS`.
+        norm, size: how much may change; 8/255 is what eps is rounded to.
+        budget: queries of an image.
+        mean: queries of an image to reckon with, to say beforehand what a run costs.
+        target: as of `evofool attack`.
+    """
+
+    net: str
+    norm: str
+    size: float
+    budget: int
+    mean: int
+    target: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Folder of its runs."""
+        size = f"{self.size:g}" if self.size > 0.05 else f"{round(self.size * 255)}-255"
+        return f"{self.net}-{self.norm}-{size}{'-targeted' if self.target else ''}-{self.budget}"
+
+
+class Job(NamedTuple):
+    """One run.
+
+    Attributes:
+        limit: what is asked.
+        attack: a recipe; with `peer` the name of a peer.
+        arguments: of the recipe.
+        seed: of the draws and of the order.
+        images, first: which.
+        peer: somebody else attacks.
+        pool: the run whose genes it begins with: folder, as of `Job.folder`.
+        why: which part of the comparison it is for.
+    """
+
+    limit: Limit
+    attack: str
+    arguments: Mapping[str, Any] = NOTHING
+    seed: int = 0
+    images: int = 500
+    first: int = 0
+    peer: bool = False
+    pool: str = ""
+    why: str = "bars"
+
+    @property
+    def folder(self) -> str:
+        """Where the run lies."""
+        said = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.arguments.items()]
+        told = [self.attack.replace(" ", "-"), *said, *(["pool"] if self.pool else []), str(self.seed)]
+        return f"{self.limit.name}/{'-'.join(told)}"
+
+
+MNIST_LINF = Limit("mnist-cnn", "linf", 0.3, 1000, 45)
+MNIST_SMALL = Limit("mnist-cnn", "linf", 0.15, 1000, 480)
+MNIST_L2 = Limit("mnist-cnn", "l2", 2.0, 1000, 550)
+MNIST_10 = Limit("mnist-cnn", "l0", 10, 1000, 310)
+MNIST_25 = Limit("mnist-cnn", "l0", 25, 1000, 110)
+TARGETED = Limit("mnist-cnn", "linf", 0.3, 5000, 400, "random")
+LABELS = Limit("mnist-cnn-labels", "linf", 0.3, 1000, 130)
+ROBUST_LINF = Limit("mnist-robust", "linf", 0.3, 5000, 4600)
+CIFAR_LINF = Limit("cifar-cnn", "linf", 8 / 255, 5000, 300)
+CIFAR_L2 = Limit("cifar-cnn", "l2", 1.0, 1000, 450)
+OTHER = Limit("mnist99", "linf", 0.3, 1000, 30)
+
+# The limit, who is to be beaten, and how many images.
+BARS: tuple[tuple[Limit, tuple[tuple[str, bool], ...], int], ...] = (
+    (MNIST_LINF, (("square", False), ("torchattacks square", True)), 500),
+    (MNIST_10, (("sparse-rs", False), ("brusle", False)), 500),
+    (MNIST_25, (("sparse-rs", False), ("brusle", False)), 500),
+    (LABELS, (("rays", False),), 500),
+    (MNIST_SMALL, (("square", False),), 500),
+    (MNIST_L2, (("square", False),), 500),
+    (TARGETED, (("foolbox genattack", True),), 500),
+    (CIFAR_L2, (("square", False),), 200),
+    (CIFAR_LINF, (("square", False),), 200),
+    (ROBUST_LINF, (("square", False),), 500),
+)
+HARD = 1000  # queries at which random search stops, and what hardly succeeds
+
+
+def stopped(limit: Limit) -> Limit:
+    """The same with no more queries than suit what hardly succeeds."""
+    return limit if limit.budget <= HARD else limit._replace(budget=HARD, mean=min(limit.mean, HARD))
+
+
+def bars() -> Iterator[Job]:
+    """What the figures to reach are read from: all limits with the first seed, then with the next."""
+    for seed in SEEDS:
+        for limit, rivals, images in BARS:
+            yield Job(limit, "genepool", seed=seed, images=images)
+            for name, peer in rivals:
+                yield Job(limit, name, seed=seed, images=images, peer=peer)
+            yield Job(stopped(limit)._replace(mean=HARD), "random", seed=seed, images=images)
+
+
+ES: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
+    ("es", {"strategy": strategy}) for strategy in ("one-plus-one", "cma", "nes")
+)
+ALONE: tuple[str, Mapping[str, Any]] = ("genepool", {"independent": True})
+PLAIN: dict[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
+    "linf": (ALONE, ("square", {}), ("ga", {}), ("genattack", {}), *ES, ("rays", {})),
+    "l2": (ALONE, ("square", {}), ("ga", {}), *ES, ("evolutionary", {})),
+    "l0": (ALONE, ("sparse-rs", {}), ("brusle", {}), ("ga", {}), ("one-pixel", {}), ("sparse-evo", {})),
+}
+PEERS = {
+    "linf": ("torchattacks square", "art square"),
+    "l2": ("torchattacks square", "art square"),
+    "l0": ("torchattacks one-pixel", "torchattacks pixle", "art pixel"),
+}
+LABELS_ONLY = ("rays", "evolutionary", "sparse-evo", "random")
+
+
+def _matrix(limit: Limit, images: int) -> Iterator[Job]:
+    recipes = [each for each in PLAIN[limit.norm] if not (limit.target and each[0] in LABELS_ONLY)]
+    for name, arguments in recipes:
+        if not NETS[limit.net].labels or name == "rays" or name == "genepool":
+            yield Job(limit, name, arguments, images=images, why="matrix")
+    if not NETS[limit.net].labels:
+        peers = ("foolbox genattack", "torchattacks square") if limit.target else PEERS[limit.norm]
+        for name in peers:
+            yield Job(limit, name, images=images, peer=True, why="matrix")
+
+
+def matrix() -> Iterator[Job]:
+    """Every recipe and every peer once.
+
+    Within L-inf 5,000 queries are for those that go on to succeed; all the others stop earlier, and the leaders are
+    asked to do the same beside them.
+    """
+    for limit, _, images in BARS:
+        if limit.budget <= HARD:
+            yield from _matrix(limit, images)
+            continue
+        for name in ("torchattacks square", "art square"):
+            if not limit.target:
+                yield Job(limit, name, images=images, peer=True, why="matrix")
+        yield Job(limit, *ALONE, images=images, why="matrix")
+        if limit.target:
+            yield Job(limit, "square", images=images, why="matrix")
+            yield Job(limit, "genattack", images=images, why="matrix")
+        short = stopped(limit)
+        yield Job(short, "genepool", images=images, why="matrix")
+        yield from _matrix(short, images)
+
+
+ABLATION: tuple[Mapping[str, Any], ...] = (
+    {"lag": 1},
+    {"breed": False},
+    {"guided": 0},
+    {"cohort": 4},
+    {"independent": True},
+)
+
+
+def ablation() -> Iterator[Job]:
+    """The gene pool without one of its parts."""
+    for limit, seeds in ((MNIST_LINF, SEEDS), (MNIST_SMALL, range(2))):
+        for arguments in ABLATION:
+            for seed in seeds:
+                yield Job(limit, "genepool", arguments, seed, why="ablation")
+
+
+def transfer() -> Iterator[Job]:
+    """Genes of one network used on another, on images that they were not found on."""
+    pool = Job(MNIST_LINF, "genepool").folder
+    for seed in SEEDS:
+        yield Job(OTHER, "genepool", seed=seed, first=500, pool=pool, why="transfer")
+        yield Job(OTHER, "genepool", seed=seed, first=500, why="transfer")
+        yield Job(OTHER, "square", seed=seed, first=500, why="transfer")
+
+
+def jobs() -> list[Job]:
+    """All runs, the most important first, each once."""
+    found: dict[str, Job] = {}
+    for job in (*bars(), *matrix(), *ablation(), *transfer()):
+        found.setdefault(job.folder, job)
+    return list(found.values())
