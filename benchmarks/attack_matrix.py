@@ -8,9 +8,9 @@ The folder of --nets holds the networks; made by
 {commands}
 
 and from the zip of --cifar, which has test/CLASS/*.jpg, the images to attack are packed there. Each run is a directory
-of `evofool attack`, or of `attack_peers.py`, which needs `.venv-bench` (`make bench-attacks` makes it). --only takes a part
-of the name of a run, such as mnist-cnn-linf-0.3-1000/ or /genepool, or a part of the comparison: bars, matrix, ablation,
-transfer.
+of `evofool attack`, or of `attack_peers.py`, which needs `.venv-bench` (`make bench-attacks` makes it). --only takes a
+part of the name of a run, such as mnist-cnn-linf-0.3-1000/ or /genepool, or a part of the comparison: bars, matrix,
+ablation, transfer.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from attack_rows import NETS, Job, Net, jobs
 
+from attack_rows import NETS, Job, Net, jobs
 from evofool import load_classifier
 from evofool.errors import UserError
 
@@ -51,7 +51,7 @@ def main() -> int:
     if options.seeds:
         chosen = [job for job in chosen if job.seed < options.seeds]
     if options.budget:
-        chosen = [job._replace(limit=job.limit._replace(budget=min(job.limit.budget, options.budget))) for job in chosen]
+        chosen = [_cut(job, options.budget) for job in chosen]
     chosen = list({job.folder: job for job in chosen}.values())
     left = [job for job in chosen if not _finished(options.runs / job.folder)]
     print(f"{len(chosen)} runs, {len(chosen) - len(left)} finished, {len(left)} to do")
@@ -69,7 +69,10 @@ def main() -> int:
         began = time.perf_counter()
         words = _run(job, options)
         with lock:
-            print(f"[{number}/{len(left)}] {job.folder}: {words or 'done'}, {time.perf_counter() - began:.0f} s", flush=True)
+            print(
+                f"[{number}/{len(left)}] {job.folder}: {words or 'done'}, {time.perf_counter() - began:.0f} s",
+                flush=True,
+            )
             if words:
                 failed.append(job.folder)
 
@@ -82,7 +85,15 @@ def main() -> int:
 
 
 def _wanted(job: Job, patterns: Sequence[str]) -> bool:
-    return not patterns or any(pattern == job.why or (pattern not in PARTS and pattern in job.folder) for pattern in patterns)
+    return not patterns or any(
+        pattern == job.why or (pattern not in PARTS and pattern in job.folder) for pattern in patterns
+    )
+
+
+def _cut(job: Job, budget: int) -> Job:
+    """The same with fewer queries."""
+    limits = [limit and limit._replace(budget=min(limit.budget, budget)) for limit in (job.limit, job.pool)]
+    return job._replace(limit=limits[0] or job.limit, pool=limits[1])
 
 
 def _finished(path: Path) -> bool:
@@ -113,9 +124,10 @@ def _run(job: Job, options: argparse.Namespace) -> str:
         words += ["--images", str(job.images), name, str(job.limit.size), "--recipe", job.attack, *_asked(job, options)]
         words += [word for key, value in job.arguments.items() for word in ("--set", f"{key}={_json(value)}")]
         if job.pool:
-            pool = (options.runs / job.pool).absolute() / "pool.safetensors"
+            source = Job(job.pool, "genepool").folder
+            pool = (options.runs / source).absolute() / "pool.safetensors"
             if not pool.exists():
-                return f"needs the run {job.pool}"
+                return f"needs the run {source}"
             words += ["--pool", str(pool)]
     settings = {**os.environ, "EVOFOOL_NET": net.folder}
     done = subprocess.run(words, cwd=options.nets, env=settings, capture_output=True, text=True)
@@ -129,7 +141,9 @@ def _asked(job: Job, options: argparse.Namespace) -> list[str]:
     words = ["--classifier", f"{LABELS_ONLY}:network" if net.labels else net.folder, "--data", _data(job)]
     words += ["--norm", limit.norm, "--budget", str(limit.budget), "--seed", str(job.seed), "--first", str(job.first)]
     words += ["--target", limit.target] if limit.target else []
-    return words + (["--data-dir", str(options.data_dir.absolute())] if options.data_dir and net.data == "mnist" else [])
+    return words + (
+        ["--data-dir", str(options.data_dir.absolute())] if options.data_dir and net.data == "mnist" else []
+    )
 
 
 def _json(value: object) -> str:

@@ -92,7 +92,7 @@ class Job(NamedTuple):
         seed: of the draws and of the order.
         images, first: which.
         peer: somebody else attacks.
-        pool: the run whose genes it begins with: folder, as of `Job.folder`.
+        pool: what the run was asked whose genes it begins with; None = it begins without.
         why: which part of the comparison it is for.
     """
 
@@ -103,13 +103,15 @@ class Job(NamedTuple):
     images: int = 500
     first: int = 0
     peer: bool = False
-    pool: str = ""
+    pool: Limit | None = None
     why: str = "bars"
 
     @property
     def folder(self) -> str:
         """Where the run lies."""
-        said = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.arguments.items()]
+        said = [
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.arguments.items()
+        ]
         told = [self.attack.replace(" ", "-"), *said, *(["pool"] if self.pool else []), str(self.seed)]
         return f"{self.limit.name}/{'-'.join(told)}"
 
@@ -226,9 +228,8 @@ def ablation() -> Iterator[Job]:
 
 def transfer() -> Iterator[Job]:
     """Genes of one network used on another, on images that they were not found on."""
-    pool = Job(MNIST_LINF, "genepool").folder
     for seed in SEEDS:
-        yield Job(OTHER, "genepool", seed=seed, first=500, pool=pool, why="transfer")
+        yield Job(OTHER, "genepool", seed=seed, first=500, pool=MNIST_LINF, why="transfer")
         yield Job(OTHER, "genepool", seed=seed, first=500, why="transfer")
         yield Job(OTHER, "square", seed=seed, first=500, why="transfer")
 

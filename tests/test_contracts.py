@@ -98,7 +98,7 @@ def test_every_algorithm_keeps_the_laws_and_gets_somewhere(module):
 
 @pytest.mark.parametrize("module", ATTACKS, ids=name_of)
 def test_every_attack_keeps_the_laws_and_gets_somewhere(module):
-    contracts.check_attack(module.example(), budget=600 if name_of(module) == "rays" else 150)
+    contracts.check_attack(module.example())
 
 
 @dataclasses.dataclass(frozen=True)

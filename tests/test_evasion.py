@@ -27,6 +27,7 @@ SHAPE = (1, 6, 6)
 CLASSES = 3
 IMAGES = 5
 BUDGET = 24
+LONGER = {"sparse-evo": 150}  # it approaches the limit from far away
 SIZES = {"linf": 24 / 255, "l2": 0.8, "l0": 3, "patch": 2, "frame": 1}
 PAIRS = [(name, norm) for name, recipe in recipes.recipes().items() for norm in recipe.norms]
 ALONE = {"genepool": {"independent": True}}  # recipes that share can be told not to
@@ -48,7 +49,7 @@ def _many() -> tuple[torch.Tensor, torch.Tensor]:
     return noise, best[:, 0] - best[:, 1]
 
 
-MARGINS = (0.02, 0.3, 0.06, 0.9, 0.12)  # from easy to hopeless
+MARGINS = (0.02, 0.3, 0.06, 9.0, 0.12)  # from easy to hopeless
 
 
 def images(margins: tuple[float, ...] = MARGINS) -> torch.Tensor:
@@ -101,7 +102,7 @@ def attack(
     classifier: Any = None,
     x: torch.Tensor | None = None,
     labels: torch.Tensor | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
     at_once: int | None = None,
     goal: Goal | None = None,
     arguments: dict[str, Any] | None = None,
@@ -115,6 +116,7 @@ def attack(
     """Ask about images as they are, then attack them, by a recipe or by an algorithm."""
     classifier = classifier or net()
     x = images() if x is None else x
+    budget = budget or LONGER.get(name if isinstance(name, str) else "", BUDGET)
     limit = threat(norm, size or SIZES[norm], classifier.info.image_shape)
     goal = goal or Goal()
     algorithm = name
@@ -195,7 +197,7 @@ def test_the_same_again_is_the_same_and_another_seed_is_not(name: str, norm: str
     other = attack(name, norm, seeds=[s + 100 for s in SEEDS]).evaded
     one, two, three = ([fields(e, row) for row in range(IMAGES)] for e in (first, again, other))
     assert one == two
-    assert one != three, "the seed makes no difference"
+    assert (one != three) == (name != "rays"), "RayS draws nothing; of others the seed makes a difference"
 
 
 def test_an_image_has_random_numbers_of_its_own_wherever_it_stands() -> None:

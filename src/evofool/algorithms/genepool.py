@@ -52,7 +52,7 @@ class State:
         best: the perturbation that is held on to.
         fitness: its margin.
         told: questions answered.
-        steps: of the walk.
+        steps: questions that were not about genes.
         genes: [B M], numbers of the candidates; -1 = none.
         mean: [B M], what each is thought to leave; infinite where it was tried, or there is none.
         covariance: [B M M], of that.
@@ -106,7 +106,9 @@ class GenePool:
         decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
             gene.
         guided: share of the steps that follow the model.
-        then: another attack that goes on in place of the walk; needed where a classifier says labels only.
+        then: another attack that goes on in place of the walk; needed where a classifier says labels only, and margins
+            tell no more than whether an image is fooled.
+        starts: beginnings of a walk that are tried before that.
     """
 
     encoding: Any
@@ -120,6 +122,7 @@ class GenePool:
     later: Annotated[float, Gt(0)] = 10.0
     guided: Annotated[float, Ge(0), Le(1)] = 0.5
     then: Any = None
+    starts: Annotated[int, Ge(0)] = 16
 
     def __post_init__(self) -> None:
         check(self)
@@ -178,7 +181,7 @@ class GenePool:
 
     def ask(self, state: State, rng: Stream, pool: Pool | None = None) -> Float[Tensor, "B 1 C H W"]:
         """A gene, or a step."""
-        new = self.then.ask(state.other, rng)[:, 0] if self.then else self._stepped(state, rng)
+        new = self._gone_on(state, rng) if self.then else self._stepped(state, rng)
         trying = state.next >= 0
         if bool(trying.any()):
             assert pool is not None
@@ -186,12 +189,21 @@ class GenePool:
             new = new.index_copy(0, rows, pool.genes[state.genes[rows, state.next[rows]]])
         return new[:, None]
 
+    def _gone_on(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Some beginnings of a walk, and then what the other attack asks."""
+        new: Tensor = self.then.ask(state.other, rng)[:, 0]
+        starts = state.steps < self.starts
+        if bool(starts.any()):
+            begun = walk_for(self.encoding, self.guided).begin(state.x, state.prior, rng["start"])
+            new = torch.where(starts[:, None, None, None], begun, new)
+        return new
+
     def _stepped(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
         """One step of the walk; its beginning, where there is nothing yet."""
         walk = walk_for(self.encoding, self.guided)
         begun = (state.tried >= 0).any(1)
         start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
-        share = start / (1 + state.steps / decay)
+        share = start / (1 + torch.where(begun, state.steps, state.steps - 1).clamp(min=0) / decay)
         # With few pixels a model of one image's own few steps leads it to the same pixels again and again.
         model = state.prior if isinstance(self.encoding, FewPixels) else state.model
         new: Tensor = walk.step(state.x, state.best, share, model, rng)
@@ -219,7 +231,7 @@ class GenePool:
         other = state.other
         if self.then:
             after = self.then.tell(state.other, evaluated, fitness, success)
-            other = genome.choose(trying, state.other, after)
+            other = genome.choose(trying | (state.steps < self.starts), state.other, after)
         new = State(
             x=state.x,
             labels=state.labels,
@@ -227,7 +239,7 @@ class GenePool:
             best=torch.where(better[:, None, None, None], walk.intent(state.x, repaired), state.best),
             fitness=torch.where(better, value, state.fitness),
             told=state.told + 1,
-            steps=state.steps + stepped,
+            steps=state.steps + ~trying,
             genes=state.genes,
             mean=mean,
             covariance=covariance,
@@ -254,7 +266,7 @@ class GenePool:
             left=state.left,
             won=state.won,
             model=state.model,
-            walked=state.steps > 0,
+            walked=state.steps > (state.tried[:, 0] < 0).long(),
             queries=state.told,
         )
 
@@ -269,13 +281,19 @@ class GenePool:
             return dataclasses.replace(state, next=torch.full_like(state.next, -1))
         spread = state.covariance.diagonal(dim1=1, dim2=2).clamp(min=1e-9).sqrt()
         chance = torch.special.ndtr(-state.mean / spread)
+        if (
+            self.then
+        ):  # each try leaves all of the margin or none: what it leaves on the average is the share of failures
+            chance = torch.where(state.mean.isfinite(), ((1 - state.mean) / 2).clamp(0, 1), 0.0)
         best = (state.fitness / state.clean.clamp(min=1e-6)).clamp(max=1.0)[:, None]
         ahead = (best - state.mean) / spread
         density = torch.exp(-ahead.square() / 2) / math.sqrt(2 * math.pi)
         gain = torch.where(state.mean.isfinite(), spread * (ahead * torch.special.ndtr(ahead) + density), 0.0)
         likely, first = chance.max(1)
         most, second = gain.max(1)
-        place = torch.where(likely >= self.chance, first, torch.where(most >= self.gain, second, -1))
+        place = torch.where(
+            likely >= self.chance, first, torch.where((most >= self.gain) & (self.then is None), second, -1)
+        )
         return dataclasses.replace(state, next=torch.where(state.steps > 0, -1, place))
 
     def _corrected(

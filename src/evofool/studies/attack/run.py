@@ -97,6 +97,8 @@ def execute(
     done = carry_out(plan.shards, run_shard, Done.from_json, workers=workers, on_tick=on_tick, directory=directory)
     pool = _pool(done, directory)
     books = books_of(own, done, durable=store is not None)
+    if done and all(result.distinct >= 0 for result in done):
+        books["distinct"] = sum(result.distinct for result in done)
     classifier = classifier_of(plan.config.classifier, plan.config.sources)
     results, pictures, findings = told_of(plan, done, command, pool, books, classifier)
     return Outcome(results, pictures, findings, sum(result.seconds for result in done), pool)

@@ -27,6 +27,7 @@ from ...rundir import NO_LABEL, Finding
 from ...runs import Shown
 from ...shapes import Bool, Float, Int, Tensor
 from ...shrink import Shrunk, shrink
+from ...store import Store
 from ...threat import threat
 from .given import Config, chosen, goal_of, wanted
 from .results import Attacked, Outcome, Shrinking, attacked_from
@@ -84,6 +85,8 @@ class Done:
         seconds: how long it took.
         accounts, padded: rows by image and kind, where there are no books on disk.
         pool: after all of them, as a file; "" without.
+        distinct: images that were asked about, each counted once for each search that asked; -1 = not counted: the
+            cache sees to that, or there are no books on disk.
     """
 
     images: list[Attacked]
@@ -93,6 +96,7 @@ class Done:
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)
     padded: int = 0
     pool: bytes = b""
+    distinct: int = -1
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it; a pool lies in a file of its own."""
@@ -101,6 +105,7 @@ class Done:
             "findings": [shown.to_json() for shown in self.findings],
             "tries": [shown.to_json() for shown in self.tries],
             "seconds": round(self.seconds, 3),
+            "distinct": self.distinct,
         }
 
     @staticmethod
@@ -116,6 +121,7 @@ class Done:
                 findings=[Shown.from_json(Finding, shown) for shown in raw["findings"]],
                 tries=[Shown.from_json(Try, shown) for shown in raw["tries"]],
                 seconds=float(raw["seconds"]),
+                distinct=int(raw["distinct"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedRunError(
@@ -182,8 +188,9 @@ def assault(
     labels = torch.where(labels == NO_LABEL, own, labels)
     if targets is None:
         targets = wanted(config, target, labels, answers.scores, image_ids(x, labels))
-    victims = victims_of(x, targets, answers.scores, goal.objective, info)
-    asked = Evaluated(x[:, None], x[:, None], x, answers.scores[:, None], targets[:, None], answers.status[:, None])
+    known = targets.clamp(min=0)  # of an image without a label and without an answer nothing is known, nor asked
+    victims = victims_of(x, known, answers.scores, goal.objective, info)
+    asked = Evaluated(x[:, None], x[:, None], x, answers.scores[:, None], known[:, None], answers.status[:, None])
     there = goal.criterion(asked, info)[:, 0]
     attacked = answered & ~there & ((own == labels) | (~torch.tensor(goal.targeted) & (torch.tensor(goal.k) > 1)))
     rows = attacked.nonzero().squeeze(1)
@@ -315,8 +322,19 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
         return dataclasses.replace(done, accounts=ledger.store.counts(), padded=ledger.store.padded())
     if done.pool:
         pools.write(done.pool, Path(shard.directory) / "pool.safetensors")
+    if not config.cache:
+        done = dataclasses.replace(done, distinct=_distinct(store, ledger))
     store.finish(shard.name, done.to_json(), let_go=shard.name)
     return None
+
+
+def _distinct(store: Store, ledger: Ledger) -> int:
+    """Images that were sent, each once for each search."""
+    seen: set[tuple[int, bytes]] = set()
+    for batch in store.batches(ledger.chain, ledger.batches):
+        sent = batch.status != int(Status.UNSENT)
+        seen.update(zip(batch.search[sent].tolist(), map(bytes, batch.hashes[sent]), strict=True))
+    return len(seen)
 
 
 class _Seen:
