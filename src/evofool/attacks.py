@@ -114,7 +114,8 @@ def attack(
         pixels: how many may change; then the norm is "l0".
         budget: the most queries of one image, the one for the image as it is included.
         recipe: see `evofool list recipes`.
-        target: a class by number or name, "least-likely", "random", or a class for each image; None = away from its own.
+        target: a class by number or name, "least-likely", "random", or a class for each image; None = away from its
+            own.
         k: top-k success.
         seed: of all draws.
         shrink: spend what is left of a budget on making the perturbation smaller.

@@ -33,9 +33,8 @@ def bisect(
 ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B K"], Bool[Tensor, " B"]]:
     """The smallest of the images that are met on the way.
 
-    Of L-inf the number of gray levels is halved between what fools and what does not; of L2 the share of the way from x.
-    An image need not fool whenever a larger perturbation does, so this finds a small one, and none that is known to be
-    the smallest.
+    Fooling need not end where a perturbation gets smaller: this finds a small one, and none that is known to be the
+    smallest.
 
     Args:
         x: images as they are.

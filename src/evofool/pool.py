@@ -99,8 +99,8 @@ class Pool:
         Args:
             lessons: of them.
             capacity: genes at most; once there are so many, none is added.
-            blend: makes one gene of several. Whenever a pair of classes (of an image, and seen in what fooled) has 2, 4,
-                8, ... genes from images, one gene is bred of them all.
+            blend: makes one gene of several. Whenever a pair of classes (of an image, and seen in what fooled) has 2,
+                4, 8, ... genes from images, one gene is bred of them all.
         """
         wins, tries = self.wins.clone(), self.tries.clone()
         labels = lessons.labels
@@ -172,8 +172,8 @@ class Pool:
     def expected(self) -> tuple[Float[Tensor, "K G"], Float[Tensor, "K G"], float]:
         """What each gene is thought to leave of the margin of an image of each class: mean, variance, and noise.
 
-        Tries of one gene on one class are thought to be normal around what it leaves on the average, with one spread for
-        all; these averages around those of genes of the same class, or of others. What is believed before the first
+        Tries of one gene on one class are thought to be normal around what it leaves on the average, with one spread
+        for all; these averages around those of genes of the same class, or of others. What is believed before the first
         tries counts as a few of them.
         """
         tries = self.tries.double()
@@ -272,7 +272,7 @@ def from_bytes(content: bytes) -> Pool:
 
 
 def picture(gene: Float[Tensor, "C H W"]) -> UInt8[Tensor, "C H W"]:
-    """A gene as an image: middle gray where nothing changes, brighter where a level rises; its largest change in full."""
+    """A gene as an image: middle gray where nothing changes, brighter where a level rises, up to its largest change."""
     largest = gene.abs().max().clamp(min=1e-12)
     return (127.5 + 127.5 * gene / largest).round().byte()
 

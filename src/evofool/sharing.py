@@ -1,8 +1,9 @@
 """Who joins an attack when: at once as far as there is room, or, where images share a pool of genes, in cohorts.
 
-Cohort c reads the pool as it stood after cohort c - lag, whoever is in the air by then. So the result depends on the list
-of images and its order alone, and `lag` cohorts can be under way together. A cohort teaches what its images knew after
-`horizon` queries: so that it teaches the same whatever the budget is, and one hard image holds up nobody for longer.
+Cohort c reads the pool as it stood after cohort c - lag, whoever is in the air by then. So the result depends on the
+list of images and its order alone, and `lag` cohorts can be under way together. A cohort teaches what its images knew
+after `horizon` queries: so that it teaches the same whatever the budget is, and one hard image holds up nobody for
+longer.
 """
 
 from __future__ import annotations

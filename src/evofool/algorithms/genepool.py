@@ -6,10 +6,11 @@ Ours. An image is attacked in two parts:
    `pool.Pool.expected`), and two genes correlate the more, the more alike they are. After each try the others are
    predicted anew. The gene that most likely fools comes next, as long as its chance, or what it is expected to take off
    the margin, is worth a query.
-2. Then it walks (see `walks`) from the best perturbation so far, in steps that get smaller with the number of steps made:
-   on no schedule over a budget, so that a run that is cut earlier is the beginning of a longer one. A linear model of
-   what changes do to the margin, begun from what the images before have learned of the class and corrected after each
-   step, biases the next ones. Where a classifier says labels only there is no margin to walk down: `then` goes on.
+2. Then it walks (see `walks`) from the best perturbation so far, in steps that get smaller with their number: on no
+   schedule over a budget, so that a run that is cut earlier is the beginning of a longer one. A linear model of what
+   changes do to the margin, begun from what the images before have learned of the class and corrected after each step,
+   biases the next ones. Where a classifier says labels only there is no margin to walk down: some beginnings of a walk
+   are tried, and then another attack (`then`) goes on.
 What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
 
 Without a pool (`sharing` None) only the second part is left: each image by itself.

@@ -1,7 +1,7 @@
 """Square Attack: random search over squares whose side shrinks on a schedule.
 
-Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficient black-box adversarial attack via random
-search, ECCV 2020, https://arxiv.org/abs/1912.00049.
+Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficient black-box adversarial attack via
+random search, ECCV 2020, https://arxiv.org/abs/1912.00049.
 
 Where we differ:
 1. Each image has squares of its own; the published code draws one for a whole batch.

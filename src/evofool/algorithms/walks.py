@@ -1,9 +1,9 @@
 """Steps of a search from one perturbation to the next, for each limit: what `genepool` makes between genes.
 
-A walk has `begin(x, model, rng)`, a first perturbation; `step(x, best, share, model, rng)`, another one near `best`, of
-which about a `share` is changed; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it off,
-for use on another image; and `blend(genes)`, one of several. The model says by how much a change of each gray level by 1
-is thought to lower the margin.
+A walk has `begin(x, model, rng)`, a first perturbation; `step(x, best, share, model, rng)`, another one near `best`,
+of which about a `share` is changed; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
+off, for use on another image; and `blend(genes)`, one of several. The model says by how much a change of each gray
+level by 1 is thought to lower the margin.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def attack(
         str,
         typer.Option(
             metavar="SPEC",
-            help="What is to be fooled: a shipped name, a directory with a card, onnx:FILE, https://HOST/PATH and more, "
-            "see `evofool list classifiers`.",
+            help="What is to be fooled: a shipped name, a directory with a card, onnx:FILE, https://HOST/PATH and "
+            "more, see `evofool list classifiers`.",
             show_default=False,
         ),
     ],
@@ -260,8 +260,8 @@ def _announcement(plan: Plan) -> str:
     price = f", for {source.cost * plan.queries:,.2f}" if source and source.metered and source.cost else ""
     count = plan.evaluations
     words = (
-        f"{count:,} image{'s' * (count != 1)} on {info.name} within {setting.threat.described()}, by {config.recipe}: at "
-        f"most {plan.queries:,} queries{price}"
+        f"{count:,} image{'s' * (count != 1)} on {info.name} within {setting.threat.described()}, by {config.recipe}: "
+        f"at most {plan.queries:,} queries{price}"
     )
     if config.size is not None and setting.threat.norm == "linf":
         words += f" (eps is read as {setting.threat.described().removeprefix('L-inf ')} = {setting.threat.size:.4f})"

@@ -2,10 +2,10 @@
 
 Author: ours; see `algorithms/genepool.py` for how it works and what it is built on.
 
-Numbers: cohorts of at most 16 images, of which 8 are under way together (`lag`); an image teaches what happened in its
-first 500 queries (`horizon`); a gene is tried where it fools with a chance of 12% or takes 3% off the margin. These were
-chosen on other images than those of the published comparison. Where a classifier says labels only, RayS goes on after
-the genes.
+Numbers: cohorts of at most 16 images, of which 8 are under way together (`lag`); an image teaches what happened in
+its first 500 queries (`horizon`); a gene is tried where it fools with a chance of 12% or takes 3% off the margin. These
+were chosen on other images than those of the published comparison. Where a classifier says labels only, RayS goes on
+after the genes.
 
 Where we differ: from every other recipe: images share what they find, so that the order of the list matters. With
 `independent` each is attacked by itself.
@@ -52,8 +52,8 @@ def recipe(
     if setting.info.kind == "label":
         if setting.threat.norm != "linf" or setting.goal.targeted:
             raise SpecError(
-                f"{setting.info.name} answers with labels only: there genepool works within linf and away from a class; "
-                f"{'sparse-evo' if setting.threat.norm == 'l0' else 'evolutionary'} or random can do this"
+                f"{setting.info.name} answers with labels only: there genepool works within linf and away from a "
+                f"class; {'sparse-evo' if setting.threat.norm == 'l0' else 'evolutionary'} or random can do this"
             )
         then = rays.recipe(setting)
     return GenePool(setting.threat.encoding, sharing=None if independent else sharing, guided=guided, then=then)

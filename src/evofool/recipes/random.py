@@ -1,6 +1,6 @@
 """Random: perturbations from all that are allowed, one after another: the control that every claim must beat.
 
-Source: none is needed; Brooks, A Discussion of Random Methods for Seeking Maxima, Operations Research 6 (1958), names it.
+Author: Brooks, A Discussion of Random Methods for Seeking Maxima, Operations Research 6 (1958).
 
 Numbers: one in each query; of an L-inf ball its corners, of pixels black and white ones.
 """

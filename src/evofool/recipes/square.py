@@ -1,7 +1,7 @@
 """Square: random search over squares that shrink on a schedule.
 
-Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficient black-box adversarial attack via random
-search, ECCV 2020, https://arxiv.org/abs/1912.00049.
+Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficient black-box adversarial attack via
+random search, ECCV 2020, https://arxiv.org/abs/1912.00049.
 
 Numbers: first squares of p = 0.05 (L-inf) and 0.1 (L2) of the pixels on ImageNet, 10,000 queries; AutoAttack takes
 p = 0.8 and stretches the schedule over its budget, as we do.

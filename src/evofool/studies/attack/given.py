@@ -39,8 +39,8 @@ class Config:
             fooled, in turns of `budget` again.
         first, images: from which image on, and how many; None = all.
         shuffle: attack them in an order by seed.
-        target: a class by name or number, "least-likely" (of each image) or "random" (another one, by seed); None = away
-            from the class of the image.
+        target: a class by name or number, "least-likely" (of each image) or "random" (another one, by seed); None =
+            away from the class of the image.
         k: top-k success: the class is among the k first, or not among them.
         seed: of all draws.
         shrink: then spend what is left of the budget of an image on making its perturbation smaller.

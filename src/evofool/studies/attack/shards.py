@@ -134,7 +134,7 @@ class Assaulted(NamedTuple):
 
     Attributes:
         attacked: which were attacked, [N]; the others were misclassified as they are, or had no answer.
-        labels: [N], the class that each carries: the classifier's own answer where none was given; NO_LABEL without one.
+        labels: [N], the class that each carries; the classifier's own answer where none was given.
         targets: [N], see `Victims`.
         clean: [N K], the answers for the images as they are.
         evaded: of those that were attacked, in their order.
