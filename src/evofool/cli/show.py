@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,42 @@ def recipe(
         raise UserError(f"recipe '{name}': unknown{nearest(name, known)}; see `evofool list recipes`")
     for line in told(known[name]):
         typer.echo(printable(line))
+
+
+@app.command()
+def pool(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="RUN/pool.safetensors of an attack.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="PNG", help="Write a picture of its genes.", show_default=False),
+    ] = None,
+    most: Annotated[int, typer.Option(metavar="N", help="Genes to list, those first that fooled most often.")] = 15,
+) -> None:
+    """Show a pool of genes: what fooled earlier images, and how often it fooled later ones."""
+    from .. import pool as pools
+    from ..files import write_bytes
+    from ..reports import genes
+
+    if most < 1:
+        raise UserError(f"--most {most}: expected at least 1")
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"-o {out}: expected the name of a .png file")
+    known = pools.load(file)
+    about = known.about
+    where = f" of {about['classifier']}, {about['norm']} {about['size']:g}" if "classifier" in about else ""
+    typer.echo(printable(f"{len(known):,} genes from {known.images:,} images{where}"))
+    rows = genes.genes(known)
+    if rows:
+        typer.echo("\n gene  from -> seen            fooled  of  found after")
+    for gene in rows[:most]:
+        found = f"{gene.queries} quer{'y' if gene.queries == 1 else 'ies'}" if gene.queries else "bred"
+        pair = f"{gene.label} -> {gene.seen}"
+        typer.echo(printable(f"{gene.number:5d}  {pair:<22} {gene.wins:6d} {gene.tries:4d}  {found}"))
+    if out is not None:
+        write_bytes(out, genes.drawn(known).png)
+        typer.echo(f"\npicture: {out}")
 
 
 def told(recipe: Recipe) -> Iterator[str]:
