@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from attack_rows import NETS, Job, Net, jobs
-from evofool import load_classifier
+from evofool import load_classifier, rundir
 from evofool.errors import UserError
 
 HERE = Path(__file__).resolve().parent
@@ -97,7 +97,7 @@ def _cut(job: Job, budget: int) -> Job:
 
 
 def _finished(path: Path) -> bool:
-    return (path / "manifest.json").is_file()
+    return path.exists() and rundir.finished(path)
 
 
 def _data(job: Job) -> str:

@@ -22,6 +22,7 @@ import attacks_numbers as numbers
 import attacks_words as words
 from attacks_numbers import Bar, Entry, Group, Held, points, ratio
 
+from evofool import rundir
 from evofool.errors import UserError
 from evofool.files import write_bytes
 from evofool.recipes import recipes
@@ -78,15 +79,15 @@ def take_over(runs: Path, folder: Path) -> None:
     """Pack all finished runs of a folder, after verifying each, and the pictures."""
     for limit in sorted(path for path in runs.iterdir() if path.is_dir()):
         paths = sorted(path for path in limit.iterdir() if (path / "run.json").is_file())
-        done = [path for path in paths if (path / "manifest.json").is_file()]
+        done = [path for path in paths if rundir.finished(path)]
         for path in paths:
             if path not in done:
                 print(f"{path}: not finished, left out", file=sys.stderr)
         if done:
             numbers.keep([numbers.pack(path) for path in done], folder / f"{limit.name}.json.gz")
             print(f"{limit.name}: {len(done)} runs verified and packed")
-    for name, (limit, figure) in PICTURES.items():
-        source = runs / limit / f"{OURS}-0" / "figures" / figure
+    for name, (folder_of, figure) in PICTURES.items():
+        source = runs / folder_of / f"{OURS}-0" / "figures" / figure
         if source.is_file():
             write_bytes(folder / f"{name}.png", source.read_bytes())
 
@@ -152,8 +153,8 @@ def _bars(bars: Sequence[Bar]) -> Iterator[str]:
     rest = len(checks) - met - missed
     yield (
         f"These figures were set down before anything was measured. Of {len(checks)}, {met} "
-        f"{'is' if met == 1 else 'are'} met and {missed} missed{f', {rest} not measured' if rest else ''}. `genepool` is "
-        "held against each rival over the same images and the same count of queries; x is its mean (or median) as a "
+        f"{'is' if met == 1 else 'are'} met and {missed} missed{f', {rest} not measured' if rest else ''}. `genepool` "
+        "is held against each rival over the same images and the same count of queries; x is its mean (or median) as a "
         "multiple of the rival's."
     )
     rows = []
@@ -202,8 +203,7 @@ def _group(found: Group) -> Iterator[str]:
         against = numbers.held(entry, reference) if reference and entry is not reference else None
         rows.append(
             [
-                ("" if entry.peer else f"`{entry.name.partition(' ')[0]}`{entry.name[len(entry.name.partition(' ')[0]):]}")
-                or f"{entry.name} ({_version(entry)})",
+                _named(entry),
                 str(len(entry.runs)),
                 f"{entry.success.value:.1%} ({_span(entry.success, share=True)})",
                 f"{entry.mean.value:,.1f} ({_span(entry.mean)})",
@@ -226,8 +226,12 @@ def _group(found: Group) -> Iterator[str]:
     yield "*" + words.SURVIVAL.format(images=f"{found.images:,}", budget=f"{facts['budget']:,}") + "*"
 
 
-def _version(entry: Entry) -> str:
-    return str(entry.runs[0].facts["recipe"]["about"]).rpartition(" ")[2]
+def _named(entry: Entry) -> str:
+    """A recipe as it is typed, with what it was told; a peer with its version."""
+    if entry.peer:
+        return f"{entry.name} ({str(entry.runs[0].facts['recipe']['about']).rpartition(' ')[2]})"
+    name, space, told = entry.name.partition(" ")
+    return f"`{name}`{space}{told}"
 
 
 def _span(estimate: numbers.Estimate, *, share: bool = False) -> str:
@@ -344,8 +348,8 @@ def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
                      f"{row['forward microseconds']:.0f}", f"{over:.2f}", f"{own:.1f}",
                      "at most 1.15" if slow else "at most 6 us", "met" if good else "**MISSED**"])  # fmt: skip
     yield (
-        f"Measured by `{speed['command']}` on {speed['hardware']['processor']}; {met} of {met + missed} within what was "
-        "wanted."
+        f"Measured by `{speed['command']}` on {speed['hardware']['processor']}; {met} of {met + missed} within "
+        "what was wanted."
     )
     yield table(("network", "limit", "recipe", "queries", "us of a forward pass", "over the forward passes",
                  "us of our own, a query", "wanted", ""), rows)  # fmt: skip
@@ -358,12 +362,15 @@ def _again(groups: Mapping[str, Group]) -> Iterator[str]:
         versions |= run.facts["versions"]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     yield words.AGAIN.format(runs=f"{len(runs):,}", versions=told or "–")
-    firsts = {}
+    firsts: dict[str, Any] = {}
     for each in groups.values():
         for entry in each.entries:
             firsts.setdefault(f"{each.name}/{entry.name}", entry.runs[0].facts)
-    lines = "\n".join(f"{facts['command']}\n    # {name}, study.json {facts['sha256'][:16]}" for name, facts in firsts.items())
-    yield f"<details>\n<summary>The command of each, with its first seed</summary>\n\n```text\n{lines}\n```\n\n</details>"
+    lines = "\n".join(
+        f"{facts['command']}\n    # {name}, study.json {facts['sha256'][:16]}" for name, facts in firsts.items()
+    )
+    summary = "<summary>The command of each, with its first seed</summary>"
+    yield f"<details>\n{summary}\n\n```text\n{lines}\n```\n\n</details>"
 
 
 # Figures ----------------------------------------------------------------------------------------------------------

@@ -194,6 +194,8 @@ def evade(
         pauses = told & ~wins & ((spent >= limit) | (idle >= IDLE))
         ends = ~told | wins | pauses
         state = algorithm.tell(air.state, evaluated, fitness, success)
+        if not bool(told.all()):  # what was not asked teaches nothing
+            state = genome.choose(told, state, air.state)
         line.note(air.rows, rounds, state, ends)
         flown = _Air(air.rows, rounds, idle, state)
         stay, waits = ((~ends).nonzero().squeeze(1), (pauses & (idle < IDLE)).nonzero().squeeze(1))

@@ -264,11 +264,31 @@ def from_bytes(content: bytes) -> Pool:
         pool = Pool(**{name: tensors[name] for name in _TENSORS}, images=int(card["images"]), about=dict(card["about"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(f"is not a pool of genes ({error}); restore it from a copy") from None
-    counts = {len(getattr(pool, name)) for name in _TENSORS[:8]}
-    shapes = {getattr(pool, name).shape for name in ("wins", "tries", "left", "squares")}
-    if counts != {len(pool)} or len(shapes) != 1 or pool.genes.shape[1:] != pool.models.shape[1:]:
+    if not _sound(pool):
         raise DamagedRunError("its tensors do not fit together; restore it from a copy")
     return pool
+
+
+def _sound(pool: Pool) -> bool:
+    """Whether all tensors are of the shapes and numbers that an attack relies on."""
+    if pool.genes.ndim != 4 or pool.models.ndim != 4:
+        return False
+    genes, shape, classes = len(pool.genes), pool.genes.shape[1:], len(pool.models)
+    wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+        "genes": ((genes, *shape), torch.float32),
+        "models": ((classes, *shape), torch.float32),
+        "taught": ((classes,), torch.int64),
+        **dict.fromkeys(("labels", "predictions", "queries"), ((genes,), torch.int64)),
+        **dict.fromkeys(("wins", "tries"), ((genes, classes), torch.int64)),
+        **dict.fromkeys(("left", "squares"), ((genes, classes), torch.float64)),
+    }
+    tensors = {name: getattr(pool, name) for name in wanted}
+    if any((tuple(tensors[name].shape), tensors[name].dtype) != wanted[name] for name in wanted):
+        return False
+    classed = (pool.labels >= 0) & (pool.labels < classes) & (pool.predictions < classes)
+    finite = all(bool(tensors[name].isfinite().all()) for name in ("genes", "models", "left", "squares"))
+    counted = bool((pool.wins >= 0).all()) and bool((pool.tries >= pool.wins).all()) and bool((pool.taught >= 0).all())
+    return finite and counted and bool(classed.all())
 
 
 def picture(gene: Float[Tensor, "C H W"]) -> UInt8[Tensor, "C H W"]:

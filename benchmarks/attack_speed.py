@@ -1,0 +1,124 @@
+"""What an attack takes beside the forward passes that it needs: on one core, in the network's best layout and batch.
+
+    python benchmarks/attack_speed.py --nets nets -o speed.json
+    python docs/make_attacks.py --speed speed.json
+
+Processor time, so that other programs do not count; the least of some repetitions. All between the images and the
+result counts: what is drawn, decoded, counted in the ledger and sorted out. The networks are those of
+`attack_matrix.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from evofool.executors.local import ONE_THREAD
+
+os.environ.update(ONE_THREAD)  # before torch is loaded
+
+import torch
+
+from attack_rows import NETS
+from attacks.trial import seconds_of_a_row
+from evofool import load_classifier
+from evofool.contracts import Classifier
+from evofool.data import load_test_images
+from evofool.errors import UserError
+from evofool.ledger import Ledger
+from evofool.studies.attack.given import Config
+from evofool.studies.attack.shards import assault
+from evofool.threat import threat
+from report import table
+from setting import hardware, load_average
+
+ROWS: dict[str, tuple[tuple[str, float, str], ...]] = {
+    "mnist99": (("linf", 0.3, "genepool"), ("linf", 0.3, "square"), ("linf", 0.3, "random"), ("l0", 10, "genepool")),
+    "mnist-cnn": (
+        ("linf", 0.15, "genepool"),
+        ("linf", 0.15, "square"),
+        ("l2", 2.0, "genepool"),
+        ("l0", 10, "genepool"),
+        ("l0", 10, "sparse-rs"),
+        ("l0", 10, "brusle"),
+    ),
+    "cifar-cnn": (("linf", 8 / 255, "genepool"), ("linf", 8 / 255, "square"), ("l2", 1.0, "genepool")),
+}
+HEADS = ("", "queries", "forward us", "over forward", "own us")
+
+
+def main() -> int:
+    """Measure, print, and write what a page is made from."""
+    options = _options()
+    torch.set_num_threads(1)
+    rows = []
+    for name, each in ROWS.items():
+        net = NETS[name]
+        classifier = load_classifier(options.nets / name if net.command else name)
+        data = net.data if net.data == "mnist" else str(options.cifar or options.nets / "cifar10-200.zip")
+        images = load_test_images(data, data_dir=options.data_dir, image_shape=classifier.info.image_shape)
+        x, labels = images.images[: options.images].float() / 255, images.labels[: options.images]
+        for norm, size, recipe in each:
+            config = Config(name, data, norm, size, recipe=recipe, budget=options.budget, cache=False)
+            rows.append(_measured(classifier, x, labels, config, options.repeat))
+    print(*(f"{name}: {value}" for name, value in hardware().items()), f"load: {load_average():.1f}", sep="\n")
+    table(HEADS, [
+        (f"{row['net']} {row['limit']} {row['recipe']}", f"{row['queries']:,}", f"{row['forward microseconds']:.0f}",
+         f"{row['over the forward passes']:.2f}", f"{row['own microseconds']:.1f}")
+        for row in rows
+    ])  # fmt: skip
+    if options.out:
+        command = f"python benchmarks/attack_speed.py --images {options.images} --budget {options.budget}"
+        options.out.write_text(json.dumps({"command": command, "hardware": hardware(), "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def _measured(
+    classifier: Classifier, x: torch.Tensor, labels: torch.Tensor, config: Config, repeat: int
+) -> dict[str, Any]:
+    """One row: the least time of an attack, and the least of the forward passes, measured by turns."""
+    taken, forward, queries = [], [], 0
+    for _ in range(repeat):
+        ledger = Ledger(
+            classifier, searches=[f"image {row}" for row in range(len(x))], budget=config.budget, cache=False
+        )
+        began = time.process_time()
+        assault(x, labels, config=config, ledger=ledger)
+        taken.append(time.process_time() - began)
+        queries = sum(count["issued"] for count in ledger.store.counts().values())
+        forward.append(seconds_of_a_row(classifier, x)[1])
+    each = min(forward)
+    return {
+        "net": config.classifier,
+        "limit": threat(config.norm, config.size, classifier.info.image_shape).described(),
+        "recipe": config.recipe,
+        "queries": queries,
+        "forward microseconds": round(each * 1e6, 2),
+        "over the forward passes": round(min(taken) / (each * queries), 3),
+        "own microseconds": round((min(taken) / queries - each) * 1e6, 2),
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", metavar="DIR", type=Path, required=True, help="the networks")
+    parser.add_argument("--cifar", metavar="ZIP", type=Path, help="images of CIFAR-10 (NETS/cifar10-200.zip)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the files of MNIST lie")
+    parser.add_argument("--images", metavar="N", type=int, default=500, help="(%(default)s)")
+    parser.add_argument("--budget", metavar="N", type=int, default=1000, help="queries of an image (%(default)s)")
+    parser.add_argument("--repeat", metavar="N", type=int, default=2, help="(%(default)s)")
+    parser.add_argument("-o", dest="out", metavar="FILE", type=Path, help="what a page is made from")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,266 @@
+"""The words of docs/attacks.md that are no numbers of runs; whatever is said about numbers is made from them."""
+
+from __future__ import annotations
+
+NETS = {
+    "mnist-cnn": "MNIST CNN",
+    "mnist-cnn-labels": "MNIST CNN, labels only",
+    "mnist-robust": "MNIST CNN, adversarially trained",
+    "cifar-cnn": "CIFAR-10 CNN",
+    "mnist99": "the shipped mnist99",
+}
+
+OPENING = """
+<!-- Written by docs/make_attacks.py from docs/attacks/*.json.gz. Change those, not this page. -->
+
+# Attacks on your images
+
+`evofool attack` changes each of your images a little, within a limit that you name, until a classifier sees
+something else in it, and asks as few questions as it can. It knows nothing of the classifier but its answers.
+"""
+
+SHORTEST = """
+## The shortest path
+
+```
+evofool attack --classifier mnist99 --data mnist --images 100 --norm linf --eps 0.3 --budget 1000 -o runs/a/
+```
+
+Any [classifier](classifiers.md) and any [images](guide.md) will do: a folder of class folders, or of images only
+(then what the classifier sees in them as they are counts as their class, and it says so). `runs/a/report.html`
+shows originals, adversarial images, their differences and what each took; what fooled is a PNG in `runs/a/images/`,
+and it was that very file that fooled. A stopped run goes on with `evofool resume runs/a/`, and `evofool verify
+runs/a/` asks about everything again.
+
+In Python it is one line; the model may be a PyTorch module, any function of images, or a name:
+
+```python
+import evofool
+from evofool.data import load_data
+
+data = load_data("digits", split="test")
+images, labels = data.images[:50] / 255, data.labels[:50]
+
+adv = evofool.attack("digits", images, labels, norm="linf", eps=0.3, budget=200)
+print(adv)  # what came of it, in sentences
+print(adv.queries[adv.fooled].tolist())  # adv.images, adv.fooled, adv.queries, adv.report("adv-report/")
+```
+
+Limits are `--norm linf --eps 0.03` (no gray level changes by more; 1 is full white, and it is read as a whole
+number of 1/255), `--norm l2 --eps 2`, `--pixels 10`, `--patch 5` (a square anywhere) and `--frame 2` (the outer
+pixels). `--target 7` wants the images seen as a 7, `--target least-likely` and `--target random` want another class
+of each; `--top-k 3` wants the class out of the first three.
+"""
+
+WHEN = {
+    "genepool": "the default; many images against one classifier",
+    "square": "images one by one, scores, L-inf or L2",
+    "sparse-rs": "few pixels, a patch or a frame",
+    "brusle": "few pixels; learns which ones",
+    "rays": "labels only, L-inf",
+    "evolutionary": "labels only, L2",
+    "sparse-evo": "labels only, few pixels",
+    "genattack": "to compare with the paper",
+    "one-pixel": "one to ten pixels, differential evolution",
+    "es": "evolution strategies and the estimate of a gradient (`strategy`)",
+    "ga": "to try operators: selection, crossover, mutation, survival",
+    "random": "the control: who does not beat it has shown nothing",
+}
+
+CHOOSING = """
+`evofool list recipes` lists them, `evofool show recipe square` shows paper, numbers, where we differ, and what
+`--set NAME=VALUE` changes. `evofool compare runs/a runs/b` sets runs on the same images side by side.
+
+```
+evofool attack --classifier mnist99 --data mnist --images 100 --recipe square --norm l2 --eps 2.0 -o runs/square/
+evofool attack --classifier mnist99 --data mnist --images 100 --recipe sparse-rs --pixels 10 --target 3 -o runs/three/
+```
+"""
+
+RULES = """
+How it was counted:
+
+- Every query is charged by one ledger outside of the attack, without a cache; of peers, too. Headline counts start
+  after the query for the image as it is, which is charged and shown. Images that are misclassified as they are are
+  not attacked, and are nobody's success. A failure counts as the whole budget: no mean is over successes alone.
+- A success counts only as it is on disk, on the 1/255 lattice and within the limit. Peers send what they like;
+  where something fooled as floats and not as a file, it is told under "lost on disk".
+- Attacks that treat each image by itself are compared over images (Wilcoxon on queries, McNemar on successes, Holm
+  over the attacks of a table). `genepool` carries what it learns from image to image, so its images are not
+  independent: there the unit is the run, each with its own order of the images, and intervals are over runs. "Not
+  lower" means that the lower end of the 95% interval of the difference lies above \N{MINUS SIGN}2 points.
+- Settings of `genepool` were chosen on other images than these: test images from the 5,000th on, of CIFAR-10 those
+  of a shuffled list from the 5,000th on. Here are the first ones.
+- `random`, and recipes that hardly succeed, stop at 1,000 queries where others may ask 5,000: they have tables of
+  their own, with the leaders beside them under the same budget.
+- CIFAR-10 here is a copy of the images as JPEG files, slightly lossy: set no number of it beside one of a paper.
+"""
+
+SURVIVAL = (
+    "Share of {images} attacked images that so many queries did not fool (Kaplan and Meier), over all runs of each; "
+    "failures are censored at the budget of {budget}. Not all attacks of the table are drawn."
+)
+
+PICTURES = {
+    "mnist": (
+        "Digits, the same with changes that fool a network, and the differences",
+        "Digits as they are, as `genepool` left them within L-inf 0.3, and the difference: those that took a middling "
+        "number of queries.",
+    ),
+    "cifar": (
+        "Small photographs, the same with changes that fool a network, and the differences",
+        "CIFAR-10 within L-inf 8/255: as they are, as they were left, and the difference, magnified.",
+    ),
+    "pool": (
+        "Perturbations of blocks and stripes, with how often each fooled an image",
+        "Genes of the pool: perturbations that fooled images, those with the most wins first.",
+    ),
+}
+
+LEARNING = """
+The later an image comes, the more is known. Mean queries of `genepool` over the first images of the list and over
+all of them, beside the same algorithm with each image alone (`--independent`; over one run):
+"""
+
+ABLATION = """
+Each row is `genepool` without one of its parts, on the same images. Intervals are over runs: where there are few,
+they are wide, and a ratio whose interval holds 1 shows nothing.
+"""
+
+PARTS = {
+    "alone": "each image alone, no pool (`--independent`)",
+    "lag=1": "each cohort waits for the one before it (`lag=1`)",
+    "breed=false": "no genes bred of genes (`breed=false`)",
+    "guided=0": "steps follow no model of where changes help (`guided=0`)",
+    "cohort=4": "cohorts of at most 4 images (`cohort=4`)",
+}
+
+TRANSFER = """
+`--pool` begins with the genes of another run. Here those found on the MNIST CNN are tried on {net}, on {images}
+images that they were not found on; every query of the attack is counted, those that made the genes are not.
+"""
+
+LIKENESS = """
+A recipe claims to be what its paper describes, so it must need no more queries than the installed implementation of
+the same paper, and succeed no less often: within the 95% interval over images, or better.
+"""
+
+TIME = """
+What an attack takes beside the forward passes that it needs, on one core, in the layout and batch that the network
+likes best. Wanted: at most 1.15 times the forward passes for networks of 100 us an image and more, and at most 6 us
+a query of our own below that.
+"""
+
+NOT_COMPARED = """
+## What could not be compared
+
+Some attacks have public code that cannot be installed beside others, or none. These are the figures of their papers
+and repositories, on other networks than ours; nothing above may be set beside them but in order of magnitude. Means
+of papers are mostly over successes alone.
+
+| attack | where | limit | said |
+| --- | --- | --- | --- |
+| Square (original code) | ResNet-50, ImageNet | L-inf 0.05, 10,000 queries | mean 73, median 11, no failures |
+| SignHunter | MNIST, a standard network | L-inf | 100% of 10,000 images, mean 12 |
+| Square (original code) | MNIST, adversarially trained (Madry) | L-inf 0.3, 50 x 20,000 queries | 88.25% hold out |
+| NES | CIFAR-10 (BlackboxBench) | L-inf 0.05, 10,000 queries | mean 267.3 over successes |
+| RayS | CIFAR-10 (BlackboxBench) | L-inf 0.05, labels only | mean 510 over successes |
+| HopSkipJump | CIFAR-10 (BlackboxBench) | L-inf 0.05, labels only | mean 780 over successes |
+
+Sources: the repositories of Square (max-andr/square-attack), SignHunter
+(ash-aldujaili/blackbox-adv-examples-signhunter) and BlackboxBench (SCLBD/BlackboxBench). The original code of
+Sparse-RS and BruSLeAttack has no package; our recipes follow their papers, and `evofool show recipe` says where
+they differ.
+"""
+
+GENEPOOL = """
+## How `genepool` works
+
+Most images of a data set are fooled by similar changes. So what fooled earlier images is tried first on later ones:
+
+1. **Genes.** A perturbation that fooled an image becomes a gene of the pool, with what it left of the margin of
+   every image that it was tried on, by class. A new image tries first the gene that most likely fools it, as
+   predicted by a Gaussian process over genes: two genes are the more alike in what they do, the more alike they
+   look. After each try the rest are predicted anew. A gene is tried as long as its chance, or what it is expected
+   to take off the margin, is worth a query.
+2. **A walk.** Then the search goes on from the best gene, in steps like those of Square (L-inf, L2) and Sparse-RS
+   (pixels), whose size shrinks with the number of steps made, and not on a schedule over the budget. A linear model
+   of where changes help, begun from what earlier images of the class taught, biases the steps. Where a classifier
+   answers with labels only there is no margin, and RayS goes on after the genes.
+3. **Breeding.** Whenever a pair of classes has 2, 4, 8, ... genes, one more is bred of them all.
+
+Its rules are exact, since sharing is dependence:
+
+- **The order matters**, and nothing else does. Images come in cohorts; cohort c reads the pool as it stood after
+  cohort c \N{MINUS SIGN} 8 (`--set lag=4` changes that), so that 8 cohorts are asked about together. The same list in
+  the same order gives the same bytes, whatever the batch or the number of processes. `--shuffle` orders the list by
+  `--seed`.
+- **Anytime**: a run that is cut at 1,000 queries an image is the beginning of one with 5,000, byte for byte, as
+  long as the budget is at least the horizon: images teach what they knew after 500 queries (`--set horizon=500`).
+- `--independent` switches the pool off: then one image alone is that image in any batch, as with all other recipes.
+- A gene is a query like any other: all are charged, those of the first images, when nothing is known, too.
+"""
+
+OPTIONS = """
+## More to say
+
+| option | does |
+| --- | --- |
+| `--pool runs/a/pool.safetensors` | begins with the genes of another run: other images, or another classifier |
+| `--independent` | `genepool` without a pool |
+| `--shrink` | spends what is left of an image's budget on making what fooled it smaller |
+| `--budget-total 20000` | the most queries of all; what the quickly fooled leave goes to the hard ones |
+| `--confirm 2` | asks about what fooled twice more, and keeps what fools each time |
+| `--set NAME=VALUE` | an argument of the recipe |
+| `--no-cache` | sends an image again that the same search has asked about before, as for the comparison here |
+
+```
+evofool attack --classifier mnist99 --data mnist --images 100 --pixels 20 --shrink -o runs/few/
+evofool attack --classifier mnist99 --data mnist --images 100 --eps 0.1 --budget-total 20000 -o runs/together/
+```
+"""
+
+# What is said, and what comes back; a test tries each with `--classifier digits --data digits`.
+WRONG_INPUTS = (
+    ("--eps 0", "eps = 0: expected above 0"),
+    ("--eps 1.5", "eps = 1.5: expected at most 1 for images of 28 x 28; gray levels are in [0, 1], so 8 of 255 is "
+     "0.0314"),
+    ("--eps 0.001", "eps is less than one gray level: expected at least 1/255 = 0.0040"),
+    ("--pixels 1000", "pixels = 1000: expected at most 784 for images of 28 x 28"),
+    ("--eps 0.3 --pixels 3", "--eps and --pixels: each is a limit of its own; give one of them"),
+    ("--eps 0.3 --budget 1", "a budget of 1 queries for each image: one is for the image as it is; expected at least "
+     "2"),
+    ("--eps 0.3 --recipe sparse-rs", "sparse-rs works within l0, patch, frame, not linf; es, ga, genattack, genepool, "
+     "random, rays, square can"),
+    ("--eps 0.3 --independent --recipe square", "--independent is said of genepool; square attacks each image by "
+     "itself already"),
+    ("--eps 0.3 --set lagg=3", "genepool has no argument 'lagg'; did you mean 'lag'?"),
+)  # fmt: skip
+
+WRONG = "\n".join(
+    [
+        "## When something is wrong\n",
+        "One line says what, before anything is asked; the exit code is 2. With digits, for example:\n",
+        "| you say | it says |",
+        "| --- | --- |",
+        *(f"| `{said}` | {told} |" for said, told in WRONG_INPUTS),
+        "",
+        "Images that are not in [0, 1] are refused with the number of the image and what it spans: normalising is the "
+        "model's own affair.",
+    ]
+)
+
+AGAIN = """
+Networks, runs and this page, each by its own command; {runs} runs stand here, each verified before its numbers were
+taken over (`evofool verify --offline`):
+
+```text
+python benchmarks/attack_matrix.py --help                                  # says how to train the networks
+make bench-attacks ATTACKS=--help                                          # makes .venv-bench, for the peers
+python benchmarks/attack_matrix.py --nets nets/ --runs runs/attacks --cifar cifar10.zip --dry-run
+python benchmarks/attack_matrix.py --nets nets/ --runs runs/attacks --cifar cifar10.zip --jobs 2
+python docs/make_attacks.py --from runs/attacks
+```
+
+The last run stood on {versions}.
+"""

@@ -1,0 +1,743 @@
+"""`evofool attack` as a user meets it, and what its runs need of resume, verify, replay, export, report, list and show."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import attack_nets
+import models
+from evofool import pool as pools
+from evofool import recipes, rundir
+from evofool.cli import app
+from evofool.data import load_data
+from evofool.studies.attack import planning
+from test_cli import evofool, here
+
+__all__ = ["here"]  # a fixture
+
+WITH = ["--trust-code", "--workers", "1"]
+
+
+@pytest.fixture
+def short_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of one line, where a test is of something else: drawing the figures takes seconds."""
+
+    def write(results: Any, directory: Path) -> Path:
+        (directory / "report.html").write_text(f"{len(results.images)} images")
+        return directory / "report.html"
+
+    monkeypatch.setattr("evofool.reports.attack.write", write)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures: "flat", and "sorted" by class."""
+    path = tmp_path_factory.mktemp("pictures")
+    attack_nets.flat(path / "flat")
+    attack_nets.sorted_by_class(path / "sorted")
+    return path
+
+
+def words(folders: Path, net: str = "animals", data: str = "sorted", *more: str) -> list[str]:
+    """Attack the pictures."""
+    limit = [] if any(word in ("--eps", "--pixels", "--patch", "--frame") for word in more) else ["--eps", "0.06"]
+    budget = [] if "--budget" in more else ["--budget", "40"]
+    return [
+        "attack", "--classifier", f"attack_nets:{net}", "--data", str(folders / data), *WITH, *limit, *budget, *more,
+    ]  # fmt: skip
+
+
+def study(path: Path) -> dict[str, Any]:
+    return json.loads((path / "study.json").read_text())
+
+
+def outcomes(path: Path) -> list[str]:
+    return [image["outcome"] for image in study(path)["images"]]
+
+
+def levels(path: Path, file: str) -> np.ndarray:
+    return np.asarray(Image.open(path / file)).astype(int)
+
+
+def bare(path: Path) -> dict[str, Any]:
+    """What a run found out, whatever was lost on the way."""
+    whole = study(path)
+    whole.pop("ledger")
+    return whole
+
+
+# ---- from the first word to the report
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Twenty digits, by a program of its own."""
+    out = tmp_path_factory.mktemp("attack") / "run"
+    found = evofool(
+        "attack", "--classifier", "digits", "--data", "digits", "--eps", "0.25", "--budget", "60", "--images", "20",
+        "--set", "lag=2", "--set", "cohort=4", "--workers", "1", "-o", str(out),
+    )  # fmt: skip
+    return out, found
+
+
+@pytest.fixture
+def copy(digits: tuple[Path, Any], tmp_path: Path) -> Path:
+    shutil.copytree(digits[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_an_attack_ends_with_its_findings_and_its_report(digits: tuple[Path, Any]) -> None:
+    out, done = digits
+    assert done.returncode == 0, done.stderr
+    assert (
+        "20 images on digits within L-inf 63/255, by genepool: at most 1,200 queries (eps is read as 63/255 = 0.2471)"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("• ") and done.stdout.strip().endswith(f"report: {out / 'report.html'}")
+    there = {path.name for path in out.iterdir()}
+    assert {"originals", "images", "genes", "pool.safetensors", "report.html", "study.json", "findings.jsonl"} <= there
+    assert not list(out.rglob(".*")), "temporary files are left behind"
+
+
+def test_what_is_told_of_each_image_is_what_lies_there(digits: tuple[Path, Any]) -> None:
+    """Distances, files and findings; what fooled lies within the limit to the last gray level."""
+    out, _ = digits
+    whole, found = study(out), rundir.findings(out)
+    told = [image for image in whole["images"] if image["outcome"] == "fooled"]
+    assert len(told) > 5 and len(found) == len(told)
+    assert {image["outcome"] for image in whole["images"]} >= {"fooled", "skipped"}
+    by_file = {finding.file: finding for finding in found}
+    for image in whole["images"]:
+        before = levels(out, image["original"])
+        if image["outcome"] == "skipped":
+            assert image["clean_prediction"] != image["label"] and image["queries"] == 0 and not image["adversarial"]
+            continue
+        after = levels(out, image["adversarial"])
+        assert np.abs(after - before).max() <= 63
+        assert image["linf"] == pytest.approx(np.abs(after - before).max() / 255, abs=1e-6)
+        assert image["l2"] == pytest.approx(np.sqrt(((after - before) / 255.0) ** 2).sum() ** 0.5 if False else
+                                            float(np.linalg.norm((after - before) / 255.0)), abs=1e-4)  # fmt: skip
+        assert image["l0"] == int((after != before).sum())
+        assert 1 <= image["queries"] <= 59
+        if image["outcome"] == "fooled":
+            finding = by_file[image["adversarial"]]
+            assert finding.prediction == image["prediction"] != image["label"] == finding.label
+    counts = whole["ledger"]["searches"]
+    for image in whole["images"]:
+        assert counts[f"image {image['number']}"]["issued"] == image["queries"] + 1 <= 60
+    assert whole["pool"]["images"] == sum(image["outcome"] != "skipped" for image in whole["images"])
+    assert len(list((out / "genes").iterdir())) == len(whole["pool"]["genes"])
+
+
+@pytest.mark.usefixtures("short_report")
+def test_the_recorded_command_repeats_the_attack(digits: tuple[Path, Any], tmp_path: Path, here: Any) -> None:
+    out = digits[0]
+    command = study(out)["command"].split()
+    assert command[:2] == ["evofool", "attack"] and command[-2:] == ["-o", "DIR"]
+    again = here(*command[1:-1], str(tmp_path / "again"), "--quiet", "--workers", "2")
+    assert again == (0, "", "")
+    for name in ("study.json", "findings.jsonl", "pool.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_verify_and_replay_ask_again(copy: Path, here: Any) -> None:
+    done = here("verify", str(copy))
+    assert done.returncode == 0, done.stderr
+    replayed = here("replay", f"{copy}#1", "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    first = rundir.findings(copy)[0]
+    pixels = np.array(Image.open(copy / first.file))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(copy / first.file)
+    assert here("verify", str(copy)).returncode != 0
+    assert here("replay", f"{copy}#1").returncode != 0
+
+
+def test_findings_can_be_taken_elsewhere(digits: tuple[Path, Any], tmp_path: Path, here: Any) -> None:
+    out, found = digits[0], rundir.findings(digits[0])
+    assert here("export", str(out), "--to", "npz", "-o", str(tmp_path / "all.npz")).returncode == 0
+    images = load_data(str(tmp_path / "all.npz"), split="test")
+    assert len(images) == len(found)
+    assert torch.equal(images.images[2], rundir.image_of(out, found[2]))
+    for to in ("csv", "jsonl", "imagefolder"):
+        assert here("export", str(out), "--to", to, "-o", str(tmp_path / to)).returncode == 0, to
+
+
+def test_the_report_written_anew_is_the_same_bytes(copy: Path, here: Any) -> None:
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert len(before) > 40
+    (copy / "report.html").unlink()
+    done = here("report", str(copy))
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_attack_has_nothing_left_to_do_and_is_listed(copy: Path, here: Any) -> None:
+    done = here("resume", str(copy))
+    assert done.returncode == 0 and "nothing is left to do" in done.stderr
+    listed = here("list", "runs", str(copy.parent)).stdout
+    assert "attack, finished" in listed and f"{len(rundir.findings(copy))} findings" in listed
+
+
+def test_json_says_what_became_of_each_image(folders: Path, tmp_path: Path, here: Any, short_report: None) -> None:
+    done = here(*words(folders), "--json", "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1 and summary["findings"] and summary["budget"] == 40
+    told = study(tmp_path / "run")["images"]
+    assert [image["outcome"] for image in summary["images"]] == [image["outcome"] for image in told]
+    assert sum(summary[name] for name in ("fooled", "failed", "skipped", "unanswered")) == len(told) == 12
+    assert summary["fooled"] == outcomes(tmp_path / "run").count("fooled") > 0
+    for image in summary["images"]:
+        assert not image["file"] or (tmp_path / "run" / image["file"]).is_file()
+    assert summary["queries"] == sum(image["queries"] + 1 for image in told)
+
+
+def test_a_dry_run_writes_nothing(folders: Path, tmp_path: Path, here: Any) -> None:
+    done = here(*words(folders), "--dry-run", "-o", str(tmp_path / "run"))
+    assert done.returncode == 0 and done.stdout == ""
+    assert "12 images on animals within L-inf 15/255, by genepool: at most 480 queries" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_says_every_option(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.main import get_command
+
+    monkeypatch.setenv("COLUMNS", "200")
+    command = get_command(app).commands["attack"]  # type: ignore[attr-defined]
+    told = here("attack", "--help").stdout
+    options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+    assert len(options) > 25
+    missing = [option for option in options if option not in told]
+    assert not missing
+    assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help")
+
+
+# ---- recipes, limits, aims
+
+
+@pytest.mark.usefixtures("short_report")
+@pytest.mark.parametrize("name", sorted(recipes.recipes()))
+def test_every_recipe_goes_through_with_each_limit_and_is_found_in_the_lists(
+    name: str, folders: Path, tmp_path: Path, here: Any
+) -> None:
+    recipe = recipes.recipes()[name]
+    limits = {
+        "linf": ["--eps", "0.06"], "l2": ["--norm", "l2", "--eps", "1.0"], "l0": ["--pixels", "4"],
+        "patch": ["--patch", "3"], "frame": ["--frame", "1"],
+    }  # fmt: skip
+    for norm in recipe.norms:
+        done = here(
+            *words(folders, "animals", "sorted", *limits[norm]), "--recipe", name, "--images", "3", "-q",
+            "-o", str(tmp_path / norm),
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
+        whole = study(tmp_path / norm)
+        assert whole["norm"] == norm and whole["recipe"]["name"] == name
+        assert (whole["pool"] is not None) == (name == "genepool")
+    assert f"\n{name} " in "\n" + here("list", "recipes").stdout
+    shown = here("show", "recipe", name).stdout
+    assert recipe.about.split(":")[0].lower() in shown.lower() and all(argument in shown for argument in recipe.arguments)
+
+
+@pytest.mark.usefixtures("short_report")
+def test_an_aim_by_name_by_number_and_for_each_image(folders: Path, tmp_path: Path, here: Any) -> None:
+    aims = {"bee": "bee", "1": "bee", "least-likely": None, "random": None}
+    for aim, name in aims.items():
+        out = tmp_path / aim
+        done = here(*words(folders), "--target", aim, "--recipe", "square", "--eps", "0.2", "-q", "-o", str(out))
+        assert done.returncode == 0, done.stderr
+        whole = study(out)
+        assert whole["targeted"]
+        for image in whole["images"]:
+            assert image["target"] is not None
+            if name:
+                assert whole["class_names"][image["target"]] == name
+            else:
+                assert image["target"] != image["label"]
+            if image["outcome"] == "fooled":
+                assert image["prediction"] == image["target"] != image["label"]
+            if image["label"] == image["target"]:
+                assert image["outcome"] == "skipped"
+        assert "fooled" in outcomes(out)
+    assert [i["target"] for i in study(tmp_path / "bee")["images"]] == [
+        i["target"] for i in study(tmp_path / "1")["images"]
+    ]
+
+
+@pytest.mark.usefixtures("short_report")
+def test_top_k(folders: Path, tmp_path: Path, here: Any) -> None:
+    for k in ("1", "2"):
+        done = here(*words(folders), "--top-k", k, "--recipe", "random", "-q", "-o", str(tmp_path / k))
+        assert done.returncode == 0, done.stderr
+    found = rundir.findings(tmp_path / "2")
+    assert found
+    for finding in found:
+        assert sorted(finding.scores, reverse=True).index(finding.scores[finding.label]) >= 2
+    assert outcomes(tmp_path / "2").count("fooled") < outcomes(tmp_path / "1").count("fooled")
+
+
+@pytest.mark.usefixtures("short_report")
+def test_shrinking_makes_smaller_what_still_fools(folders: Path, tmp_path: Path, here: Any) -> None:
+    for limit in (["--eps", "0.06"], ["--norm", "l2", "--eps", "1.5"], ["--pixels", "6"]):
+        plain, small = tmp_path / f"plain{limit[-2]}{limit[-1]}", tmp_path / f"small{limit[-2]}{limit[-1]}"
+        for out, more in ((plain, []), (small, ["--shrink"])):
+            arguments = words(folders, "animals", "sorted", *limit, "--budget", "80", "--recipe", "random", *more)
+            done = here(*arguments, "-q", "-o", str(out))
+            assert done.returncode == 0, done.stderr
+        one, two = study(plain), study(small)
+        norm = one["norm"]
+        assert [i["queries"] for i in one["images"]] == [i["queries"] for i in two["images"]]
+        fooled = [(a, b) for a, b in zip(one["images"], two["images"], strict=True) if a["outcome"] == "fooled"]
+        assert fooled and all(b["outcome"] == "fooled" and b[norm] <= a[norm] for a, b in fooled)
+        assert any(b[norm] < a[norm] for a, b in fooled)
+        assert all(b["shrunk"]["before"] == pytest.approx(a[norm], abs=1e-5) for a, b in fooled)
+        assert all(count["issued"] <= 80 for count in two["ledger"]["searches"].values())
+        if norm == "l0":
+            assert any(b["shrunk"]["minimal"] == 1 for _, b in fooled)
+        assert here("verify", str(small), "--trust-code").returncode == 0
+
+
+@pytest.mark.usefixtures("short_report")
+def test_a_shuffled_list_is_attacked_in_another_order_and_told_in_its_own(
+    folders: Path, tmp_path: Path, here: Any
+) -> None:
+    for name, more in (("plain", []), ("shuffled", ["--shuffle"]), ("other", ["--shuffle", "--seed", "1"])):
+        assert here(*words(folders), *more, "-q", "-o", str(tmp_path / name)).returncode == 0
+    plain, shuffled, other = (study(tmp_path / name)["images"] for name in ("plain", "shuffled", "other"))
+    for images in (plain, shuffled, other):
+        assert [image["number"] for image in images] == list(range(12))
+    assert [i["name"] for i in plain] == [i["name"] for i in shuffled]
+    asked = [[i["asked"] for i in images] for images in (plain, shuffled, other)]
+    assert all(sorted(order) == list(range(12)) for order in asked)
+    assert asked[0] == list(range(12)) and asked[0] != asked[1] != asked[2]
+
+
+@pytest.mark.usefixtures("short_report")
+def test_some_of_the_images(folders: Path, tmp_path: Path, here: Any) -> None:
+    for name, more in (("all", []), ("some", ["--first", "3", "--images", "4"])):
+        done = here(*words(folders), "--recipe", "square", *more, "-q", "-o", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    whole, some = study(tmp_path / "all")["images"], study(tmp_path / "some")["images"]
+    assert [i["name"] for i in some] == [i["name"] for i in whole[3:7]]
+    for key in ("sha256", "outcome", "queries", "linf"):
+        assert [i[key] for i in some] == [i[key] for i in whole[3:7]], "an image depends on its neighbours"
+
+
+# ---- labels
+
+
+@pytest.mark.usefixtures("short_report")
+def test_a_folder_of_images_without_labels(folders: Path, tmp_path: Path, here: Any) -> None:
+    """What the classifier sees counts as their class, and that is said."""
+    done = here(*words(folders, "animals", "flat"), "-o", str(tmp_path / "flat"))
+    assert done.returncode == 0, done.stderr
+    assert "the images have no labels: what the classifier sees in them as they are counts as their class" in done.stderr
+    whole = study(tmp_path / "flat")
+    assert not whole["data"]["labelled"]
+    assert [image["label"] for image in whole["images"]] == attack_nets.pictures()[1]
+    assert [image["name"] for image in whole["images"]] == [f"{number:02}.png" for number in range(12)]
+    labelled = here(*words(folders), "-o", str(tmp_path / "sorted"))
+    assert "no labels" not in labelled.stderr and study(tmp_path / "sorted")["data"]["labelled"]
+    if "fooled" in outcomes(tmp_path / "flat"):
+        assert here("verify", str(tmp_path / "flat"), "--trust-code").returncode == 0
+
+
+@pytest.mark.usefixtures("short_report")
+def test_folders_of_some_of_the_classes(tmp_path: Path, here: Any) -> None:
+    """Labels go by name, not by number: here "bee" is the first folder and the second class."""
+    attack_nets.sorted_by_class(tmp_path / "pictures")
+    for name in ("ant", "cat"):
+        shutil.rmtree(tmp_path / "pictures" / name, ignore_errors=True)
+    left = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert left == ["bee", "dog"]
+    done = here(*words(tmp_path, "animals", "pictures"), "-q", "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    whole = study(tmp_path / "run")
+    for image in whole["images"]:
+        assert image["name"].split("/")[0] == attack_nets.NAMES[image["label"]]
+        assert image["clean_prediction"] == image["label"]
+
+
+@pytest.mark.usefixtures("short_report")
+def test_classes_without_names_go_by_number(folders: Path, tmp_path: Path, here: Any) -> None:
+    assert here(*words(folders, "numbers"), "-q", "-o", str(tmp_path / "run")).returncode == 0
+    assert "skipped" not in outcomes(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("short_report")
+def test_one_folder_of_one_class_is_labelled(tmp_path: Path, here: Any) -> None:
+    """A folder that holds nothing but the folder of one class: its name says what the images are."""
+    attack_nets.sorted_by_class(tmp_path / "pictures")
+    for name in ("ant", "cat", "dog"):
+        shutil.rmtree(tmp_path / "pictures" / name, ignore_errors=True)
+    done = here(*words(tmp_path, "animals", "pictures"), "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    whole = study(tmp_path / "run")
+    assert whole["data"]["labelled"] == ("no labels" not in done.stderr)
+    assert {image["label"] for image in whole["images"]} == {1}
+
+
+# ---- sharing
+
+
+@pytest.mark.usefixtures("short_report")
+def test_a_pool_goes_from_run_to_run(folders: Path, tmp_path: Path, here: Any) -> None:
+    arguments = words(folders)
+    assert here(*arguments, "-q", "-o", str(tmp_path / "one")).returncode == 0
+    file = tmp_path / "one" / "pool.safetensors"
+    known = pools.load(file)
+    assert len(known) and known.about["classes"] == list(attack_nets.NAMES) and known.about["norm"] == "linf"
+    assert here(*arguments, "--pool", str(file), "-q", "-o", str(tmp_path / "two")).returncode == 0
+    one, two = study(tmp_path / "one"), study(tmp_path / "two")
+    assert two["images"][0]["tried"] > 0 == one["images"][0]["tried"]
+    assert two["pool"]["images"] == 24 and one["pool"]["images"] == 12
+    assert here(*two["command"].split()[1:-1], str(tmp_path / "again"), *WITH[1:], "-q").returncode == 0
+    assert bare(tmp_path / "again") == bare(tmp_path / "two")
+    shown = here("show", "pool", str(file), "-o", str(tmp_path / "pool.png"))
+    assert shown.returncode == 0 or here("show", "pool", str(file)).returncode == 0
+
+
+@pytest.mark.usefixtures("short_report")
+def test_a_pool_that_has_changed_is_noticed_when_a_run_goes_on(
+    folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert here(*words(folders), "-q", "-o", str(tmp_path / "one")).returncode == 0
+    file = tmp_path / "pool.safetensors"
+    shutil.copy(tmp_path / "one" / "pool.safetensors", file)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("evofool.studies.attack.run.carry_out", dies)
+        assert here(*words(folders), "--pool", str(file), "-o", str(tmp_path / "two")).returncode == 130
+    content = file.read_bytes()
+    file.write_bytes(pools.to_bytes(pools.empty(attack_nets.SHAPE, 4)))
+    done = here("resume", str(tmp_path / "two"), "--trust-code")
+    assert done.returncode == 2 and "is not the pool that the run began with" in done.stderr
+    file.write_bytes(content)
+    assert here("resume", str(tmp_path / "two"), "--trust-code", "-q").returncode == 0
+    assert study(tmp_path / "two")["pool"]["images"] == 24
+
+
+@pytest.mark.usefixtures("short_report")
+def test_each_image_by_itself(folders: Path, tmp_path: Path, here: Any) -> None:
+    assert here(*words(folders), "--independent", "-q", "-o", str(tmp_path / "run")).returncode == 0
+    whole = study(tmp_path / "run")
+    assert whole["pool"] is None and not (tmp_path / "run" / "pool.safetensors").exists()
+    assert not whole["recipe"]["shares"] and {image["tried"] for image in whole["images"]} == {-1}
+    assert whole["recipe"]["arguments"] == {"independent": True}
+
+
+@pytest.mark.usefixtures("short_report")
+@pytest.mark.parametrize("recipe", ["square", "genepool"])
+def test_workers_and_shards_make_no_difference(
+    recipe: str, folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = words(folders)
+    arguments[arguments.index("--workers") + 1] = "2"
+    assert here(*words(folders), "--recipe", recipe, "-q", "-o", str(tmp_path / "one")).returncode == 0
+    monkeypatch.setattr(planning, "TOGETHER", 5)
+    # A program of its own does not find a classifier by the name that it has here.
+    arguments[arguments.index("attack_nets:animals")] = f"{attack_nets.FILE}:animals"
+    done = here(*arguments, "--recipe", recipe, "-q", "-o", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    one, two = bare(tmp_path / "one"), bare(tmp_path / "two")
+    assert one["images"] == two["images"] and one["pool"] == two["pool"]
+    issued = [study(tmp_path / name)["ledger"]["searches"] for name in ("one", "two")]
+    assert issued[0] == issued[1]
+
+
+# ---- budgets, confirmation, labels only
+
+
+@pytest.mark.usefixtures("short_report")
+def test_a_budget_for_all_goes_to_the_hard_ones(folders: Path, tmp_path: Path, here: Any) -> None:
+    common = words(folders, "animals", "sorted", "--budget", "20", "--recipe", "square", "-q", "--eps", "0.03")
+    assert here(*common, "-o", str(tmp_path / "each")).returncode == 0
+    assert here(*common, "--budget-total", "240", "-o", str(tmp_path / "all")).returncode == 0
+    each, whole = study(tmp_path / "each"), study(tmp_path / "all")
+    issued = [count["issued"] for count in whole["ledger"]["searches"].values()]
+    assert sum(issued) <= 240 and max(issued) > 20
+    assert max(count["issued"] for count in each["ledger"]["searches"].values()) <= 20
+    for one, two in zip(each["images"], whole["images"], strict=True):
+        assert one["outcome"] != "fooled" or one["adversarial"] and two["queries"] == one["queries"]
+    assert "failed" in outcomes(tmp_path / "each")
+    assert outcomes(tmp_path / "all").count("fooled") >= outcomes(tmp_path / "each").count("fooled")
+    assert here(*common, "--budget-total", "15", "-o", str(tmp_path / "short")).returncode == 0
+    assert sum(count["issued"] for count in study(tmp_path / "short")["ledger"]["searches"].values()) == 15
+
+
+@pytest.mark.usefixtures("short_report")
+def test_what_fooled_is_asked_about_again(folders: Path, tmp_path: Path, here: Any) -> None:
+    """Out of the same budget; a classifier that changes its mind is not fooled."""
+    for name, more in (("plain", []), ("twice", ["--confirm", "2"])):
+        common = words(folders, "animals", "sorted", "--recipe", "random", *more)
+        assert here(*common, "-q", "-o", str(tmp_path / name)).returncode == 0
+    plain, twice = study(tmp_path / "plain"), study(tmp_path / "twice")
+    for one, two in zip(plain["images"], twice["images"], strict=True):
+        if two["outcome"] == "fooled":
+            assert two["queries"] == one["queries"]
+            issued = twice["ledger"]["searches"][f"image {two['number']}"]["issued"]
+            assert issued == 1 + two["queries"] + 2
+    assert all(finding.confirmed == 2 for finding in rundir.findings(tmp_path / "twice"))
+    assert max(count["issued"] for count in twice["ledger"]["searches"].values()) <= 40
+
+
+@pytest.mark.usefixtures("short_report")
+def test_what_fooled_can_be_confirmed_out_of_a_budget_for_all(folders: Path, tmp_path: Path, here: Any) -> None:
+    """Though the hard ones take all they get: what is needed to confirm is set aside."""
+    common = words(
+        folders, "animals", "sorted", "--budget", "20", "--recipe", "square", "--eps", "0.03", "-q",
+        "--budget-total", "200",
+    )  # fmt: skip
+    assert here(*common, "-o", str(tmp_path / "plain")).returncode == 0
+    assert here(*common, "--confirm", "1", "-o", str(tmp_path / "confirmed")).returncode == 0
+    assert "failed" in outcomes(tmp_path / "plain"), "nothing was hard"
+    easy = [i["number"] for i in study(tmp_path / "plain")["images"] if i["outcome"] == "fooled" and i["queries"] < 10]
+    assert easy
+    for number in easy:
+        assert outcomes(tmp_path / "confirmed")[number] == "fooled"
+    issued = [count["issued"] for count in study(tmp_path / "confirmed")["ledger"]["searches"].values()]
+    assert sum(issued) <= 200
+
+
+@pytest.mark.usefixtures("short_report")
+def test_labels_alone_are_enough_for_some(folders: Path, tmp_path: Path, here: Any) -> None:
+    for name, recipe in recipes.recipes().items():
+        norm = "l0" if "linf" not in recipe.norms and "l0" in recipe.norms else recipe.norms[0]
+        limit = {"linf": ["--eps", "0.1"], "l2": ["--norm", "l2", "--eps", "1.5"], "l0": ["--pixels", "5"]}[norm]
+        done = here(
+            *words(folders, "labels", "sorted", *limit), "--recipe", name, "--images", "4", "-q",
+            "-o", str(tmp_path / name),
+        )  # fmt: skip
+        if recipe.needs == "labels":
+            assert done.returncode == 0, done.stderr
+        else:
+            assert done.returncode == 2 and "answers with labels only; " in done.stderr
+            assert done.stderr.count("\n") == 1 and not (tmp_path / name).exists()
+            assert "random" in done.stderr
+
+
+@pytest.mark.usefixtures("short_report")
+def test_what_is_not_answered_is_told_apart(folders: Path, tmp_path: Path, here: Any) -> None:
+    done = here(*words(folders, "half", "flat"), "-q", "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    light = [picture[0, 0] / 255 > 0.9 for picture in attack_nets.pictures()[0]]
+    assert any(light) and not all(light)
+    assert [outcome == "unanswered" for outcome in outcomes(tmp_path / "run")] == light
+    for image in study(tmp_path / "run")["images"]:
+        if image["outcome"] == "unanswered":
+            assert image["queries"] == 0 and image["adversarial"] == "" and image["clean_prediction"] == -1
+
+
+# ---- killed
+
+
+@pytest.mark.parametrize("more", [["--shrink"], ["--recipe", "square", "--budget-total", "500"]])
+def test_a_program_that_is_killed_is_resumed_to_the_same_end(
+    more: list[str], folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, short_report: None
+) -> None:
+    arguments = words(folders, "animals", "sorted", "--set", "lag=1") if "--shrink" in more else words(folders)
+    arguments[arguments.index("attack_nets:animals")] = f"{attack_nets.FILE}:deadly"
+    arguments += more
+    assert here(*arguments, "-q", "-o", str(tmp_path / "whole")).returncode == 0
+    monkeypatch.setenv(attack_nets.KILLER, "12")
+    killed = evofool(*arguments, "-o", str(tmp_path / "run"))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert "unfinished: evofool resume" in here("list", "runs", str(tmp_path)).stdout
+    assert here("report", str(tmp_path / "run")).returncode == 2
+    refused = here("resume", str(tmp_path / "run"))
+    assert refused.returncode == 2 and "--trust-code" in refused.stderr
+    resumed = here("resume", str(tmp_path / "run"), "--workers", "1", "--trust-code")
+    assert resumed.returncode == 0, resumed.stderr
+    assert bare(tmp_path / "run") == bare(tmp_path / "whole")
+    assert study(tmp_path / "run")["ledger"]["kills"] == 1
+    for one in ("findings.jsonl", "pool.safetensors"):
+        if (tmp_path / "whole" / one).exists():
+            assert (tmp_path / "run" / one).read_bytes() == (tmp_path / "whole" / one).read_bytes()
+    assert here("verify", str(tmp_path / "run"), "--trust-code").returncode == 0
+
+
+# ---- wrong input
+
+
+WRONG = {
+    "eps 0": (["--eps", "0"], "eps = 0: expected above 0"),
+    "eps below 0": (["--eps", "-0.1"], "expected above 0"),
+    "eps above 1": (["--eps", "8"], "8 of 255 is 0.0314"),
+    "eps less than a gray level": (["--eps", "0.001"], "less than one gray level"),
+    "eps that is no number": (["--eps", "nan"], "expected above 0"),
+    "an L2 radius beyond all images": (["--norm", "l2", "--eps", "8.1"], "expected at most 8 "),
+    "no pixels": (["--pixels", "0"], "pixels = 0: expected above 0"),
+    "more pixels than there are": (["--pixels", "65"], "expected at most 64 "),
+    "a patch larger than the image": (["--patch", "9"], "expected at most 8 "),
+    "a frame that leaves nothing": (["--frame", "5"], "expected at most 4 "),
+    "two limits": (["--eps", "0.1", "--pixels", "3"], "--eps and --pixels: each is a limit of its own"),
+    "a limit of another norm": (["--norm", "l0", "--eps", "0.1"], "--norm l0 is limited by --pixels"),
+    "an unknown norm": (["--norm", "l1", "--eps", "0.1"], "norm 'l1': unknown"),
+    "a budget of 1": (["--budget", "1"], "a budget of 1 "),
+    "a budget of 0": (["--budget", "0"], "a budget of 0 "),
+    "a budget below 0": (["--budget", "-3"], "a budget of -3 "),
+    "a total below one each": (["--budget-total", "11"], "11 queries in all for 12 images"),
+    "a budget that is all to confirm": (["--budget", "3", "--confirm", "2"], "expected at least 4"),
+    "confirm below 0": (["--confirm", "-1"], "confirm = -1"),
+    "an unknown recipe": (["--recipe", "squares"], "recipe 'squares': unknown"),
+    "a recipe for another limit": (["--recipe", "sparse-rs"], "sparse-rs works within l0, patch, frame, not linf; "),
+    "an unknown argument": (["--set", "lags=3"], "genepool has no argument 'lags'"),
+    "an argument of a wrong kind": (["--set", "lag=many"], "lag"),
+    "an argument out of range": (["--set", "lag=0"], "lag"),
+    "an argument without a value": (["--set", "lag"], "expected NAME=VALUE"),
+    "an argument said twice": (["--set", "lag=1", "--set", "lag=2"], "--set lag is given twice"),
+    "independent of what": (["--recipe", "square", "--independent"], "--independent is said of genepool"),
+    "no place at all": (["--top-k", "0"], "top-k: k = 0"),
+    "all places": (["--top-k", "4"], "top-k: k = 4"),
+    "a class that is not there": (["--target", "cow"], "cow"),
+    "a number that is no class": (["--target", "4"], "4"),
+    "a target for each": (["--target", "given"], "can be given in Python only"),
+    "no images": (["--images", "0"], "images = 0: expected at least 1"),
+    "too many images": (["--images", "13"], "it has 12 of them"),
+    "images from beyond the end": (["--first", "12"], "first = 12"),
+    "images from before the beginning": (["--first", "-1"], "first = -1"),
+    "a pool that is not there": (["--pool", "nowhere/pool.safetensors"], "there is no such file"),
+    "a pool for a recipe without one": (["--recipe", "square", "--pool", "x"], "square uses no pool"),
+    "no workers": (["--workers", "0"], "--workers 0: expected at least 1"),
+    "a recipe that cannot aim": (["--recipe", "rays", "--target", "bee"], "rays cannot aim at a class; "),
+}  # fmt: skip
+
+
+def refused(done: Any, said: str, out: Path) -> None:
+    """One line that says what is wrong, exit code 2, and nothing written."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("evofool: ") and done.stderr.count("\n") == 1, done.stderr
+    assert said in done.stderr
+    assert done.stdout == "" and not out.exists()
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_refused_in_one_line(case: str, folders: Path, tmp_path: Path, here: Any) -> None:
+    more, said = WRONG[case]
+    done = here(*words(folders, "animals", "sorted", *more), "-o", str(tmp_path / "run"))
+    refused(done, said, tmp_path / "run")
+
+
+def test_without_a_limit_nothing_begins(folders: Path, tmp_path: Path, here: Any) -> None:
+    arguments = [word for word in words(folders) if word not in ("--eps", "0.06")]
+    refused(here(*arguments, "-o", str(tmp_path / "run")), "how much may change?", tmp_path / "run")
+    refused(here(*arguments, "--norm", "l2", "-o", str(tmp_path / "run")), "give --eps", tmp_path / "run")
+
+
+def test_every_argument_of_every_recipe_is_checked(folders: Path, tmp_path: Path, here: Any) -> None:
+    """A word where a number belongs, and a number far below 0."""
+    limits = {"linf": ["--eps", "0.06"], "l2": ["--norm", "l2", "--eps", "1"], "l0": ["--pixels", "4"]}
+    for name, recipe in recipes.recipes().items():
+        norm = recipe.norms[0]
+        for argument, usual in recipe.arguments.items():
+            for value in ("wrong", "-5", "[1]"):
+                if isinstance(usual, bool) and value == "-5":
+                    continue
+                done = here(
+                    *words(folders, "animals", "sorted", *limits[norm]), "--recipe", name,
+                    "--set", f"{argument}={value}", "--dry-run", "-o", str(tmp_path / "run"),
+                )  # fmt: skip
+                told = (name, argument, value, done.stderr)
+                assert done.returncode == 2 and done.stderr.count("\n") == 1 and argument in done.stderr, told
+
+
+def test_images_that_do_not_fit_are_refused(folders: Path, tmp_path: Path, here: Any) -> None:
+    out = tmp_path / "run"
+    attack_nets.sorted_by_class(tmp_path / "unknown", names=("ant", "bee", "cat", "wolf"))
+    done = here(*words(tmp_path, "animals", "unknown"), "-o", str(out))
+    refused(done, "unknown all has images of 'wolf', and animals knows no such class (but ant, bee, cat, dog)", out)
+    pictures, labels = attack_nets.pictures()
+    np.savez(tmp_path / "many.npz", images=pictures, labels=np.array([*labels[:-1], 9]))
+    done = here(*words(tmp_path, "numbers", "many.npz"), "-o", str(out))
+    refused(done, "knows no such class", out)
+    assert here(*words(tmp_path, "animals", "nowhere"), "-o", str(out)).returncode == 2
+    (tmp_path / "empty").mkdir()
+    done = here(*words(tmp_path, "animals", "empty"), "-o", str(out))
+    refused(done, "holds no folder and no image", out)
+    large = tmp_path / "large"
+    large.mkdir()
+    for number in range(2):
+        Image.fromarray(np.zeros((5 + number, 5), np.uint8)).save(large / f"{number}.png")
+    done = here(*words(tmp_path, "animals", "large"), "-o", str(out))
+    assert done.returncode == 0 or done.stderr.count("\n") == 1
+
+
+def test_a_target_that_all_images_have_is_refused(tmp_path: Path, here: Any) -> None:
+    pictures, labels = attack_nets.pictures()
+    some = [row for row, label in enumerate(labels) if label == 1]
+    assert some
+    np.savez(tmp_path / "bees.npz", images=pictures[some], labels=np.ones(len(some), int),
+             class_names=np.array(attack_nets.NAMES))  # fmt: skip
+    done = here(*words(tmp_path, "animals", "bees.npz"), "--target", "bee", "-o", str(tmp_path / "run"))
+    refused(done, "all images are of this class", tmp_path / "run")
+
+
+def test_pools_for_other_images_or_classes_are_refused(folders: Path, tmp_path: Path, here: Any) -> None:
+    for name, pool, said in (
+        ("shape", pools.empty((1, 9, 9), 4), "its genes are of shape (1, 9, 9)"),
+        ("classes", pools.empty(attack_nets.SHAPE, 10), "knows 10 classes"),
+        ("norm", pools.empty(attack_nets.SHAPE, 4, norm="l0"), "its genes are of l0, and this attack is of linf"),
+    ):
+        pools.write(pools.to_bytes(pool), tmp_path / name)
+        done = here(*words(folders), "--pool", str(tmp_path / name), "-o", str(tmp_path / "run"))
+        refused(done, said, tmp_path / "run")
+    (tmp_path / "damaged").write_bytes(b"genes")
+    done = here(*words(folders), "--pool", str(tmp_path / "damaged"), "-o", str(tmp_path / "run"))
+    assert done.returncode in (2, 4) and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_directory_with_something_in_it_is_refused(folders: Path, tmp_path: Path, here: Any) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    done = here(*words(folders), "-o", str(tmp_path / "run"))
+    assert done.returncode == 2 and "the directory is not empty" in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_classifier_that_answers_nothing_is_said_to(folders: Path, tmp_path: Path, here: Any, short_report: None) -> None:
+    """Scores that are no numbers are no success; where all are, there is nothing to report but that."""
+    done = here(*words(folders, "mute", "flat"), "-o", str(tmp_path / "run"))
+    if done.returncode:
+        assert done.returncode == 2 and done.stderr.strip().splitlines()[-1].startswith("evofool: ")
+    else:
+        assert outcomes(tmp_path / "run") == ["unanswered"] * 12
+        assert "answer" in done.stdout
+
+
+# ---- other people's models
+
+
+def test_an_onnx_file_and_a_folder_of_pictures_come_to_a_report(tmp_path: Path, here: Any) -> None:
+    weight = (torch.rand(784, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * 0.1
+    models.linear_onnx(tmp_path / "net.onnx", weight, -0.5 * weight.sum(0))
+    (tmp_path / "mine").mkdir()
+    noise = np.random.default_rng(2).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    for number, picture in enumerate(noise):
+        Image.fromarray(picture).save(tmp_path / "mine" / f"photo {number}.png")
+    done = here(
+        "attack", "--classifier", f"onnx:{tmp_path / 'net.onnx'}", "--data", str(tmp_path / "mine"), "--eps", "0.1",
+        "--with", "image_shape=1x28x28", "--with", "class_names=cat,dog,owl", "--budget", "50", "--workers", "1",
+        "-o", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "run" / "report.html").read_text()
+    for word in ("photo 0.png", "photo 3.png", "owl"):
+        assert word in page, word
+    assert re.search(r"<img|<svg", page)
+    assert "fooled" in outcomes(tmp_path / "run")
+    assert here("verify", str(tmp_path / "run")).returncode == 0
