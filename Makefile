@@ -78,11 +78,13 @@ docs: $(VENV)/.installed ## Write the pages with figures anew from the numbers o
 	$(BIN)/python docs/make_operator_study.py
 	$(BIN)/python docs/make_reliability.py
 	$(BIN)/python docs/make_why_edges.py
+	$(BIN)/python docs/make_attacks.py
 
 docs-check: $(VENV)/.installed ## See that those pages agree with the numbers.
 	$(BIN)/python docs/make_operator_study.py --check
 	$(BIN)/python docs/make_reliability.py --check
 	$(BIN)/python docs/make_why_edges.py --check
+	$(BIN)/python docs/make_attacks.py --check
 
 clean: ## Remove caches and other leftovers; runs/ and the environments stay.
 	rm -rf build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

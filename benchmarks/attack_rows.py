@@ -42,7 +42,7 @@ class Net(NamedTuple):
 MNIST = "evofool train --data mnist --arch small_cnn --set width=32 --set hidden=128 --epochs 6 --seed 0 -o mnist-cnn/"
 ROBUST = "evofool train --data mnist --arch judge_cnn --adversarial linf:0.3 --epochs 4 --seed 0 -o mnist-robust/"
 CIFAR = (
-    "evofool train --data cifar10.zip --arch deep_cnn --set width=48 --mirror --epochs 16 --batch-size 128 "
+    "evofool train --data cifar10.zip --arch deep_cnn --set width=32 --mirror --epochs 24 --batch-size 128 "
     "--learning-rate 0.004 --seed 0 -o cifar-cnn/"
 )
 NETS = {
@@ -164,7 +164,7 @@ ES: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
 )
 ALONE: tuple[str, Mapping[str, Any]] = ("genepool", {"independent": True})
 PLAIN: dict[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
-    "linf": (ALONE, ("square", {}), ("ga", {}), ("genattack", {}), *ES, ("rays", {})),
+    "linf": (ALONE, ("square", {}), ("square", {"p": 0.3}), ("ga", {}), ("genattack", {}), *ES, ("rays", {})),
     "l2": (ALONE, ("square", {}), ("ga", {}), *ES, ("evolutionary", {})),
     "l0": (ALONE, ("sparse-rs", {}), ("brusle", {}), ("ga", {}), ("one-pixel", {}), ("sparse-evo", {})),
 }

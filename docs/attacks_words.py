@@ -96,6 +96,10 @@ How it was counted:
 - CIFAR-10 here is a copy of the images as JPEG files, slightly lossy: set no number of it beside one of a paper.
 """
 
+CONTROL = """
+`genepool` against random search, the control, which draws from all that is allowed:
+"""
+
 SURVIVAL = (
     "Share of {images} attacked images that so many queries did not fool (Kaplan and Meier), over all runs of each; "
     "failures are censored at the budget of {budget}. Not all attacks of the table are drawn."
@@ -176,7 +180,7 @@ they differ.
 GENEPOOL = """
 ## How `genepool` works
 
-Most images of a data set are fooled by similar changes. So what fooled earlier images is tried first on later ones:
+What fooled one image often fools another. So what fooled earlier images is tried first on later ones:
 
 1. **Genes.** A perturbation that fooled an image becomes a gene of the pool, with what it left of the margin of
    every image that it was tried on, by class. A new image tries first the gene that most likely fools it, as

@@ -113,7 +113,7 @@ def text(groups: Mapping[str, Group], folder: Path = NUMBERS) -> str:
     there = {name for name in PICTURES if (folder / f"{name}.png").is_file()}
     bars = [numbers.bar(promise, groups) for promise in numbers.PROMISES]
     parts = [words.OPENING, *_picture(there, "mnist"), words.SHORTEST, "## Which recipe", *_recipes(), words.CHOOSING]
-    parts += ["## What was to be reached, and what was", *_bars(bars), words.RULES]
+    parts += ["## What was to be reached, and what was", *_bars(bars), *_control(groups), words.RULES]
     parts += ["## Side by side", *[part for each in groups.values() if each.name != OTHER for part in _group(each)]]
     parts += _picture(there, "cifar")
     parts += ["## What carries over from image to image", *_learning(groups), *_picture(there, "pool")]
@@ -124,9 +124,9 @@ def text(groups: Mapping[str, Group], folder: Path = NUMBERS) -> str:
     return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the first column stands left."""
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """A table; so many columns of words stand left, the numbers after them right."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * left + " ---: |" * (len(heads) - left)]
     return "\n".join([*lines, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)])
 
 
@@ -144,7 +144,8 @@ def _recipes() -> Iterator[str]:
              "away from a class, at one" if recipe.targeted else "away from a class", words.WHEN.get(name, ""))
             for name, recipe in sorted(recipes().items(), key=lambda item: (item[0] != OURS, item[0]))
         ],
-    ).replace(" ---: |", " --- |")  # fmt: skip
+        left=5,
+    )  # fmt: skip
 
 
 def _bars(bars: Sequence[Bar]) -> Iterator[str]:
@@ -152,7 +153,7 @@ def _bars(bars: Sequence[Bar]) -> Iterator[str]:
     met, missed = (sum(check.met is wanted for _, check in checks) for wanted in (True, False))
     rest = len(checks) - met - missed
     yield (
-        f"These figures were set down before anything was measured. Of {len(checks)}, {met} "
+        f"These figures were set down before the comparison was run. Of {len(checks)}, {met} "
         f"{'is' if met == 1 else 'are'} met and {missed} missed{f', {rest} not measured' if rest else ''}. `genepool` "
         "is held against each rival over the same images and the same count of queries; x is its mean (or median) as a "
         "multiple of the rival's."
@@ -163,7 +164,21 @@ def _bars(bars: Sequence[Bar]) -> Iterator[str]:
             verdict = {True: "met", False: "**MISSED**", None: "not measured"}[check.met]
             head = (bar.promise.words, bar.against, f"{bar.images:,}" if bar.images else "–", bar.runs or "–")
             rows.append([*(head if number == 0 else ("", "", "", "")), check.wanted, check.reached, verdict])
-    yield table(("threat model", "against", "images", "runs", "wanted", "reached", ""), rows)
+    yield table(("threat model", "against", "images", "runs", "wanted", "reached", ""), rows, left=7)
+
+
+def _control(groups: Mapping[str, Group]) -> Iterator[str]:
+    """Whether random search is beaten on every network."""
+    rows = []
+    for each in groups.values():
+        ours, control = each.entry(OURS), each.entry("random")
+        if ours and control:
+            against = numbers.held(ours, control)
+            rows.append([_title(each), f"{ours.success.value:.1%}", f"{control.success.value:.1%}", ratio(against.mean),
+                         "met" if against.mean.value < 1 else "**MISSED**"])  # fmt: skip
+    if rows:
+        yield words.CONTROL
+        yield table(("threat model", "success", "of random search", "mean over that of random search", ""), rows)
 
 
 def _title(found: Group) -> str:
@@ -264,7 +279,7 @@ def _learning(groups: Mapping[str, Group]) -> Iterator[str]:
     yield words.LEARNING
     yield table(("threat model", "runs", "first 10", "first 50", "all", "images", "alone, all"), rows)
     for name in _curves(groups):
-        yield f"![Mean queries against the place in the order of attack, falling]({FIGURES}/learning-{name}.svg)"
+        yield f"![Mean queries against the place in the order of attack]({FIGURES}/learning-{name}.svg)"
         yield f"*{_title(groups[name])}: mean queries by place in the order, over runs, with 95% intervals over runs.*"
 
 
@@ -316,8 +331,8 @@ def _likeness(groups: Mapping[str, Group]) -> Iterator[str]:
          "met" if each.met else "**MISSED**"]
         for each in numbers.likenesses(groups.values())
     ]  # fmt: skip
-    yield table(("threat model", "ours", "theirs", "mean, ours over theirs", "success, ours minus theirs", ""), rows) \
-        if rows else "Not measured."  # fmt: skip
+    heads = ("threat model", "ours", "theirs", "mean, ours over theirs", "success, ours minus theirs", "")
+    yield table(heads, rows, left=3) if rows else "Not measured."
 
 
 def _time(groups: Mapping[str, Group], folder: Path) -> Iterator[str]:
@@ -334,7 +349,7 @@ def _time(groups: Mapping[str, Group], folder: Path) -> Iterator[str]:
                 rows.append([_title(each), entry.name, f"{sum(found) / len(found):.2f}"])
     if rows:
         yield "Peers, from the runs above:"
-        yield table(("threat model", "peer", "processor time over forward passes"), rows)
+        yield table(("threat model", "peer", "processor time over forward passes"), rows, left=2)
 
 
 def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
@@ -352,7 +367,7 @@ def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
         "what was wanted."
     )
     yield table(("network", "limit", "recipe", "queries", "us of a forward pass", "over the forward passes",
-                 "us of our own, a query", "wanted", ""), rows)  # fmt: skip
+                 "us of our own, a query", "wanted", ""), rows, left=3)  # fmt: skip
 
 
 def _again(groups: Mapping[str, Group]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Small classifiers to attack, each by a name that `load_classifier` takes, and pictures for them: "attack_nets:ten"."""
+"""Small classifiers to attack, each by a name that `load_classifier` takes ("attack_nets:animals"), and pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def weights(classes: int) -> torch.Tensor:
 def net(names: tuple[str, ...] = NAMES) -> Linear:
     """A gray image is 0 of everything."""
     weight = weights(len(names))
-    return Linear(weight, -0.5 * weight.flatten(1).sum(1), class_names=names, micro_batch=16)
+    return Linear(weight, -0.5 * weight.flatten(1).sum(1), class_names=names, micro_batch=16, name="animals")
 
 
 def animals() -> Linear:

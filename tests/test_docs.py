@@ -47,12 +47,13 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
     shutil.copytree(SHIPPED / "mnist95", tmp_path / "mine")
     (tmp_path / "runs").mkdir()
     shutil.copy(ROOT / "docs" / "examples" / "endpoint.toml", tmp_path)  # which a dry run does not ask
-    if page.name == "classifiers.md":
+    if page.name in ("classifiers.md", "README.md"):
         models.export_onnx(tmp_path / "net.onnx")
+        _photos(tmp_path / "photos")
     if page.name in ("drawing.md", "why-edges.md", "README.md"):
         _cats(tmp_path)
     for words in commands(page):
-        if words[1:3] in (["study", "operators"], ["study", "ink"]) or words[1] == "draw":
+        if words[1:3] in (["study", "operators"], ["study", "ink"]) or words[1] in ("draw", "attack"):
             arguments = [*words[1:], "--dry-run"]
         elif words[1] == "list":
             arguments = words[1:]
@@ -64,6 +65,15 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
             env={**os.environ, "EVOFOOL_DATA": str(real_data), "DIGITS_KEY": "open-sesame"},
         )  # fmt: skip
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+
+
+def _photos(folder: Path) -> None:
+    """Images without labels, as the network of the example takes them."""
+    from PIL import Image
+
+    folder.mkdir()
+    for level in (0, 128, 255):
+        Image.new("L", (28, 28), level).save(folder / f"{level}.png")
 
 
 def _cats(folder: Path) -> None:

@@ -100,7 +100,7 @@ def test_what_fooled_becomes_a_gene_in_the_order_of_the_images() -> None:
 
 
 def test_tries_are_counted_by_gene_and_by_class() -> None:
-    """Image A of class 0 tried genes 0 and 1, the second of which fooled; B of class 0 tried gene 1; C of class 1 both."""
+    """A, of class 0, tried genes 0 and 1, the second of which fooled; B, of class 0, gene 1; C, of class 1, both."""
     before = two()
     pool = before.learn(
         lessons(
@@ -151,14 +151,14 @@ def test_families_breed_at_two_and_four_and_eight() -> None:
         )
     family, others = [n / 64 for n in (1, 3, 4, 6, 7, 9, 10, 12)], [n / 64 for n in (2, 5, 8, 11)]
     rounded = [[round(v, 4) for v in some] for some in (family[:2], others[:2], family[:4], family, others)]
-    assert blended == [rounded[0], *blended[1:3], rounded[3], rounded[4]] or sorted(blended) == sorted(rounded)
     assert sorted(blended) == sorted(rounded)
     born = pool.queries == 0
     assert int(born.sum()) == 5 and len(pool) == 17
     for child in born.nonzero().flatten().tolist():
         same = (pool.labels == pool.labels[child]) & (pool.predictions == pool.predictions[child]) & ~born
         assert any(
-            torch.allclose(pool.genes[child], pool.genes[same.nonzero().flatten()[:count]].sum(0)) for count in (2, 4, 8)
+            torch.allclose(pool.genes[child], pool.genes[same.nonzero().flatten()[:count]].sum(0))
+            for count in (2, 4, 8)
         )
 
 
@@ -460,9 +460,10 @@ def test_nobody_joins_before_its_cohort_may() -> None:
 def conditioned_by_hand(mean: list[float], cov: list[list[float]], tried: int, left: float) -> list[float]:
     """What two genes leave, after one was tried: the textbook's conditional mean of the other."""
     other = 1 - tried
-    return [mean[other] + cov[other][tried] / cov[tried][tried] * (left - mean[tried]), cov[other][other] - cov[other][
-        tried
-    ] ** 2 / cov[tried][tried]]
+    return [
+        mean[other] + cov[other][tried] / cov[tried][tried] * (left - mean[tried]),
+        cov[other][other] - cov[other][tried] ** 2 / cov[tried][tried],
+    ]
 
 
 def victims_by_hand(margins: Sequence[float], labels: Sequence[int]) -> Victims:
@@ -547,7 +548,11 @@ def test_what_a_step_finds_is_a_new_gene() -> None:
     final, asked = told(after, algorithm, empty(SHAPE, CLASSES), [-1.0])
     taught = algorithm.lessons(final)
     assert taught.new.tolist() == [True] and taught.won.tolist() == [-1] and taught.tried.tolist() == [[-1, -1]]
-    assert torch.equal(taught.genes[0], asked[0, 0]) and taught.queries.tolist() == [2] and taught.walked.tolist() == [True]
+    assert (
+        torch.equal(taught.genes[0], asked[0, 0])
+        and taught.queries.tolist() == [2]
+        and taught.walked.tolist() == [True]
+    )
 
 
 def test_once_it_walks_it_tries_no_more_genes_and_the_model_would_have_foretold_the_step() -> None:
@@ -605,7 +610,9 @@ def test_there_is_no_walk_in_a_frame() -> None:
 def test_one_gene_of_several() -> None:
     genes = torch.tensor([[[[0.2, -0.2]]], [[[0.2, 0.2]]], [[[-0.2, 0.2]]]])
     assert torch.allclose(SquareWalk(0.2, 0.5).blend(genes), torch.tensor([[[0.2, 0.2]]]))
-    assert torch.allclose(SquareWalk(0.2, 0.5).blend(genes[:2]), torch.tensor([[[0.2, -0.2]]])), "of ties the first one's"
+    assert torch.allclose(SquareWalk(0.2, 0.5).blend(genes[:2]), torch.tensor([[[0.2, -0.2]]])), (
+        "of ties the first one's"
+    )
     blended = MassWalk(0.5).blend(genes)
     assert float(blended.norm()) == pytest.approx(0.5) and torch.allclose(blended[0, 0, 0], blended[0, 0, 1])
     pixels = torch.tensor([[[[1.0, 0, 0, -1]]], [[[1.0, 0, 0, 0]]], [[[0, 0, -1.0, 0]]]])
@@ -646,7 +653,7 @@ def share(
     if kind == "label":
         classifier = _Labels(classifier)
     x = pictures()[list(order) if order is not None else slice(None)]
-    limit, goal = threat(norm, {"linf": 14 / 255, "l2": 0.5, "l0": 2}[norm], LARGE), Goal()
+    limit, goal = threat(norm, {"linf": 14 / 255, "l2": 0.5, "l0": 1}[norm], LARGE), Goal()
     given = {"horizon": 25, "lag": 2, "cohort": 4, **arguments}
     algorithm = recipes.algorithm("genepool", Setting(limit, goal, budget, classifier.info), given)
     labels = net()(x).argmax(1)
@@ -737,7 +744,7 @@ def test_a_long_run_cut_short_is_the_short_run(norm: str, cut: int) -> None:
 
 
 def test_with_a_horizon_beyond_the_budget_a_cut_is_not_a_short_run() -> None:
-    """So that the law above has teeth: what is learned late by the long run is nothing that the short one could know."""
+    """So that the law above has teeth: what the long run learns late, the short one cannot know."""
     long, short = share(budget=120, horizon=120, lag=1), share(budget=20, horizon=120, lag=1)
     fooled = long.fooled & (long.queries <= 19)
     assert not torch.equal(short.fooled, fooled) or not torch.equal(short.images[fooled], long.images[fooled])
@@ -788,7 +795,7 @@ def test_what_was_not_asked_teaches_nothing() -> None:
     for total in range(20, 40):
         algorithm = recipes.algorithm("genepool", Setting(limit, goal, 60, classifier.info), {"lag": 8})
         victims = victims_of(x, classifier(x).argmax(1), classifier(x), goal.objective, classifier.info)
-        ledger = Ledger(classifier, searches=len(x), total=total)
+        ledger = Ledger(classifier, searches=len(x), total=total, cache=False)
         found = evade(
             victims, accounts=torch.arange(len(x)), seeds=[0] * len(x), algorithm=algorithm, encoding=limit.encoding,
             objective=goal.objective, criterion=goal.criterion, ledger=ledger, budget=60, pool=pool,

@@ -24,7 +24,7 @@ from .rundir import NO_LABEL
 from .shapes import Bool, Float, Int, Tensor
 from .studies.attack import run, shards
 from .studies.attack.given import GIVEN, Chosen, Config, goal_of, order_of
-from .studies.attack.planning import Plan
+from .studies.attack.planning import Plan, check_pool
 from .studies.attack.results import Results
 from .studies.attack.shards import Shard
 from .threat import threat
@@ -134,6 +134,8 @@ def attack(
         classes = _labels(labels, len(x), len(info.class_names), "labels")
         each, wanted = _targets(target, classes, len(info.class_names))
         if pixels is not None:
+            if eps is not None or norm not in ("linf", "l0"):
+                raise SpecError(f"pixels = {pixels}: a limit of its own; give it without eps and without another norm")
             norm, eps = "l0", pixels
         if budget < 2:
             raise SpecError(f"a budget of {budget} queries for each image: one is for the image as it is; expected 2")
@@ -156,7 +158,10 @@ def attack(
         config = dataclasses.replace(config, size=limit.size)
         goal, _ = goal_of(config, info)
         setting = Setting(limit, goal, budget, info)
-        recipes.algorithm(recipe, setting, arguments)
+        algorithm = recipes.algorithm(recipe, setting, arguments)
+        if pool is not None:
+            shares = getattr(algorithm, "sharing", None) is not None
+            check_pool(pool if shares else None, "pool", recipe, info, limit)
         pixels_ = (x * 255).round().byte()
         dataset = Dataset(pixels_, classes, info.class_names, "images in memory", fingerprint(pixels_, classes, ()))
         names = tuple(f"image {number}" for number in range(len(x)))
@@ -201,6 +206,8 @@ def _labels(given: Any, count: int, classes: int, name: str) -> Int[Tensor, " N"
 
 def _targets(target: Any, labels: Int[Tensor, " N"], classes: int) -> tuple[Int[Tensor, " N"] | None, str | None]:
     """The class wanted of each image, if it is said of each; and what the configuration says."""
+    if isinstance(target, str) and target == GIVEN:
+        raise SpecError(f"target '{GIVEN}': unknown; give a class, by name or number, or one for each image")
     if target is None or isinstance(target, str):
         return None, target
     if isinstance(target, int):

@@ -71,8 +71,10 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
         raise SpecError(f"a budget of {config.budget}, {confirm} of them to confirm: expected at least {confirm + 2}")
     images = chosen(config, info)
     count = len(images.dataset)
-    if config.budget_total is not None and config.budget_total < count:
-        raise SpecError(f"{config.budget_total:,} queries in all for {count:,} images: expected at least one for each")
+    least = count * (1 + confirm)
+    if config.budget_total is not None and config.budget_total < least:
+        each = f"{1 + confirm} for each" + (f", {confirm} of them to confirm" if confirm else "")
+        raise SpecError(f"{config.budget_total:,} queries in all for {count:,} images: expected at least {each}")
     limit = threat(config.norm, config.size, info.image_shape)
     goal, target = goal_of(config, info)
     if target is not None and images.labelled and bool((images.dataset.labels == target).all()):
@@ -107,23 +109,33 @@ def _pool(config: Config, shares: bool, info: ClassifierInfo, limit: Threat) -> 
     """
     if config.pool is None:
         return None
-    if not shares:
-        raise SpecError(f"{config.recipe} uses no pool of genes: leave --pool out, or attack with genepool")
-    known = pools.load(Path(config.pool))
+    known = pools.load(Path(config.pool)) if shares else None
+    check_pool(known, config.pool, config.recipe, info, limit)
+    assert known is not None
+    if config.fingerprint and pools.fingerprint(known) != config.fingerprint:
+        raise SpecError(f"{config.pool}: is not the pool that the run began with; restore it from a copy")
+    return known
+
+
+def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo, limit: Threat) -> None:
+    """Refuse genes that an attack cannot begin with; None = nobody would use them.
+
+    Raises:
+        SpecError: they are for other images or classes, or nobody would use them.
+    """
+    if known is None:
+        raise SpecError(f"{recipe} uses no pool of genes: leave --pool out, or attack with genepool")
     if tuple(known.genes.shape[1:]) != info.image_shape:
         raise SpecError(
-            f"{config.pool}: its genes are of shape {tuple(known.genes.shape[1:])}, the images of {info.image_shape}"
+            f"{name}: its genes are of shape {tuple(known.genes.shape[1:])}, the images of {info.image_shape}"
         )
     if known.wins.shape[1] != len(info.class_names):
         raise SpecError(
-            f"{config.pool}: knows {known.wins.shape[1]} classes, and {info.name} tells {len(info.class_names)} apart"
+            f"{name}: knows {known.wins.shape[1]} classes, and {info.name} tells {len(info.class_names)} apart"
         )
-    if config.fingerprint and pools.fingerprint(known) != config.fingerprint:
-        raise SpecError(f"{config.pool}: is not the pool that the run began with; restore it from a copy")
     norm = known.about.get("norm")
     if norm is not None and (norm == "l0") != (limit.norm == "l0"):
-        raise SpecError(f"{config.pool}: its genes are of {norm}, and this attack is of {limit.norm}")
-    return known
+        raise SpecError(f"{name}: its genes are of {norm}, and this attack is of {limit.norm}")
 
 
 def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -> Config:

@@ -207,6 +207,9 @@ def assault(
         budget=config.budget if config.budget_total is not None else None,
         on_round=on_round,
     )
+    if evaded.pool is not None:
+        about = {"norm": limit.norm, "size": limit.size, "classifier": info.name, "classes": list(info.class_names)}
+        evaded = dataclasses.replace(evaded, pool=dataclasses.replace(evaded.pool, about=about))
     if on_round:
         on_round(count - len(rows), 0)
     images, scores = x.clone(), answers.scores.clone()
@@ -304,7 +307,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
         classifier,
         searches=[account(number) for number in shard.numbers],
         budget=None if config.budget_total is not None else config.budget - aside,
-        total=config.budget_total,
+        total=None if config.budget_total is None else config.budget_total - aside * len(x),
         cache=config.cache,
         store=store,
         chain=shard.name if store else "",
@@ -315,9 +318,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     confirmed = _confirmed(found, ledger, config) if aside else found.fooled
     done = done_of(shard, data.names, x, found, confirmed, info, time.perf_counter() - started)
     if found.evaded.pool is not None:
-        about = {"norm": config.norm, "size": config.size, "classifier": info.name, "classes": list(info.class_names)}
-        final = dataclasses.replace(found.evaded.pool, about=about)
-        done = dataclasses.replace(done, pool=pools.to_bytes(final))
+        done = dataclasses.replace(done, pool=pools.to_bytes(found.evaded.pool))
     if store is None:
         return dataclasses.replace(done, accounts=ledger.store.counts(), padded=ledger.store.padded())
     if done.pool:
