@@ -446,7 +446,8 @@ def test_whatever_a_pool_says_of_itself_ends_in_words(
     three, none = torch.tensor([3]), torch.zeros(1, 4, dtype=torch.int64)
     known = dataclasses.replace(
         pools.empty(attack_nets.SHAPE, 4), about=about, genes=torch.ones(1, *attack_nets.SHAPE), labels=three,
-        predictions=three - 1, queries=three + 1, wins=none, tries=none.clone(), left=none.double(), squares=none.double(),
+        predictions=three - 1, queries=three + 1, wins=none, tries=none.clone(), left=none.double(),
+        squares=none.double(),
     )  # fmt: skip
     pools.write(pools.to_bytes(known), tmp_path / "pool")
     shown = here("show", "pool", str(tmp_path / "pool"))

@@ -16,14 +16,14 @@ SOURCES = Path(__file__).resolve().parent.parent / "src" / "evofool"
 # A module imports only from its own room and from those above it.
 ROOMS = """
     errors shapes contracts rng genome spec files interrupts locks wal operators regions encodings objectives criteria
-    pool sharing algorithms threat networks padding classifiers variants data store metered delivery ledger search shrink
-    bisection evasion recipes checkpoint rundir runs checks adversarial augmentation finetune saving training doctor
-    executors progress studies reports attacks testing cli
+    pool sharing algorithms threat networks padding classifiers variants data store metered delivery ledger search
+    shrink bisection evasion recipes checkpoint rundir runs checks adversarial augmentation finetune saving training
+    doctor executors progress studies reports attacks testing cli
 """.split()  # noqa: SIM905
 ONLY_FOR = {"progress": {"cli"}}  # others take a callback: they must also work where nobody watches
 TALKERS = {"progress", "cli"}
 EVERYWHERE = {"__version__"}
-FRONT = {"evofool.classifiers.load_classifier", "evofool.attacks.attack"}  # what the package itself hands on, light to import
+FRONT = {"evofool.classifiers.load_classifier", "evofool.attacks.attack"}  # what the package itself hands on
 
 FORBIDDEN_MODULES = {
     "random": "draws come from rng.Stream",
