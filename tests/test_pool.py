@@ -379,7 +379,7 @@ class Reads:
         return genes.sum(0)
 
 
-def read(sharing: Sharing, needs: Sequence[int], budget: int = 50) -> tuple[Reads, Evaded]:
+def read(sharing: Sharing, needs: Sequence[int], budget: int = 50, pool: Pool | None = None) -> tuple[Reads, Evaded]:
     """Attack images, of which each is fooled after so many queries."""
     weight = torch.zeros(2, *SHAPE)
     weight[1, 0, 1, 1] = 1.0
@@ -398,6 +398,7 @@ def read(sharing: Sharing, needs: Sequence[int], budget: int = 50) -> tuple[Read
         objective=goal.objective,
         criterion=goal.criterion,
         ledger=Ledger(classifier, searches=len(needs), budget=budget),
+        pool=pool,
     )
     return algorithm, found
 
@@ -420,6 +421,19 @@ def test_a_cohort_reads_the_pool_after_the_one_lag_before_it(lag: int, seed: int
     assert found.pool is not None and found.pool.images == 23
     assert found.pool.genes[:, 0, 0, 0].tolist() == list(range(23)), "genes come in the order of the images"
     assert found.pool.queries.tolist() == needs
+
+
+@pytest.mark.parametrize("genes", [0, 2])
+def test_a_pool_that_is_given_is_where_all_begin(genes: int) -> None:
+    """Also one of images of which none was fooled: what they have learned of the classes is worth something."""
+    known = replace(two() if genes else empty(SHAPE, 2), images=100)
+    if genes:
+        known = replace(known, **{name: getattr(known, name)[:, :2] for name in ("wins", "tries", "left", "squares")})
+        known = replace(known, models=known.models[:2], taught=known.taught[:2], labels=torch.tensor([0, 1]))
+    sharing = Sharing(lag=2, largest=1, horizon=40, breed=False)
+    algorithm, found = read(sharing, [3, 1, 1, 2, 1], pool=known)
+    assert algorithm.begun == {0: 100, 1: 100, 2: 101, 3: 102, 4: 103}
+    assert found.pool is not None and found.pool.images == 105 and len(found.pool) == genes + 5
 
 
 def test_so_many_cohorts_are_under_way_together() -> None:

@@ -159,7 +159,9 @@ def evade(
         len(victims), at_once or max(1, 2 * info.micro_batch // _members(algorithm))
     )
     if sharing is not None:
-        line = Shared(len(victims), sharing, algorithm, pool or empty(info.image_shape, len(info.class_names)))
+        line = Shared(
+            len(victims), sharing, algorithm, empty(info.image_shape, len(info.class_names)) if pool is None else pool
+        )
     air: _Air | None = None
     tick = 0
     while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from .shapes import Bool, Float, Int, Tensor, UInt8
 
 FORMAT = "evofool-pool/1"
 _MOST = 4 << 30  # bytes of a file
+NUMBERS = 1 << 26  # in what is known of changes, class by class: 256 MB
 SPREAD, TRIES = 0.2, 5.0  # standard deviation that tries of one gene are thought to have, and what that counts as
 FIRST = (0.1, 0.3)  # what a gene leaves of its own class and of others, before the first tries
 WEIGHT = 3.0  # tries that this counts as
@@ -71,8 +73,9 @@ class Pool:
         queries: [G], after how many queries it fooled that image; 0 = it was bred from others.
         wins, tries: [G K], on later images, by class.
         left, squares: [G K], sums over these tries of what was left of the margin, each in [-1, 1], and of its square.
-        models: [K C H W], the sum of what images of a class have learned of what changes do to their margin.
-        taught: [K], how many images that is.
+        models: [K C H W], the sum of what images of a class have learned of what changes do to their margin; [1 C H W],
+            of all classes together, where one for each would take too much memory.
+        taught: [K] or [1], how many images that is.
         images: how many have been learned from.
         about: what it was learned on, JSON values: threat, classifier, class names.
     """
@@ -119,10 +122,10 @@ class Pool:
         # Added in the order of the images, so that sums are the same to the last bit.
         models = self.models.clone()
         taught = self.taught.clone()
-        for row, label in enumerate(labels.tolist()):
+        for row, place in enumerate((labels % len(models)).tolist()):
             if bool(lessons.walked[row]):
-                models[label] += lessons.model[row]
-                taught[label] += 1
+                models[place] += lessons.model[row]
+                taught[place] += 1
         learned = dataclasses.replace(
             self,
             genes=torch.cat([self.genes, lessons.genes[new]]),
@@ -141,7 +144,8 @@ class Pool:
 
     def model(self, labels: Int[Tensor, " b"]) -> Float[Tensor, "b C H W"]:
         """What is thought at first that a change of each gray level does; 0 where nobody has taught anything."""
-        return self.models[labels] / (self.taught[labels] + 1)[:, None, None, None]
+        place = labels % len(self.models)
+        return self.models[place] / (self.taught[place] + 1)[:, None, None, None]
 
     def _bred(self, new: int, blend: Blend, capacity: int) -> Pool:
         """With what is bred after the last `new` genes came."""
@@ -194,6 +198,7 @@ def empty(image_shape: tuple[int, int, int], classes: int, **about: Any) -> Pool
     """A pool before the first image."""
     none = torch.zeros(0, dtype=torch.int64)
     counts = torch.zeros(0, classes, dtype=torch.int64)
+    models = classes if classes * math.prod(image_shape) <= NUMBERS else 1
     return Pool(
         genes=torch.zeros(0, *image_shape),
         labels=none,
@@ -203,8 +208,8 @@ def empty(image_shape: tuple[int, int, int], classes: int, **about: Any) -> Pool
         tries=counts,
         left=counts.double(),
         squares=counts.double(),
-        models=torch.zeros(classes, *image_shape),
-        taught=torch.zeros(classes, dtype=torch.int64),
+        models=torch.zeros(models, *image_shape),
+        taught=torch.zeros(models, dtype=torch.int64),
         about=about,
     )
 
@@ -273,11 +278,13 @@ def _sound(pool: Pool) -> bool:
     """Whether all tensors are of the shapes and numbers that an attack relies on."""
     if pool.genes.ndim != 4 or pool.models.ndim != 4:
         return False
-    genes, shape, classes = len(pool.genes), pool.genes.shape[1:], len(pool.models)
+    if pool.wins.ndim != 2 or len(pool.models) not in (1, pool.wins.shape[1]):
+        return False
+    genes, shape, classes, models = len(pool.genes), pool.genes.shape[1:], pool.wins.shape[1], len(pool.models)
     wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "genes": ((genes, *shape), torch.float32),
-        "models": ((classes, *shape), torch.float32),
-        "taught": ((classes,), torch.int64),
+        "models": ((models, *shape), torch.float32),
+        "taught": ((models,), torch.int64),
         **dict.fromkeys(("labels", "predictions", "queries"), ((genes,), torch.int64)),
         **dict.fromkeys(("wins", "tries"), ((genes, classes), torch.int64)),
         **dict.fromkeys(("left", "squares"), ((genes, classes), torch.float64)),
