@@ -90,13 +90,14 @@ def _command(question: Question, peer: Peer, options: argparse.Namespace) -> str
 def _row(results: Results, trial: Trial) -> list[str]:
     numbers = analyse(results)
     success = numbers.success
+    assert success is None or success.interval is not None, "no peer carries anything from image to image"
     told = [results.recipe["name"], str(len(numbers.attacked))]
     if success is None or numbers.mean is None or numbers.median is None:
         return [*told, *["-"] * (len(HEADS) - 2)]
     return [
         *told,
         f"{success.estimate:.1%}",
-        f"{success.low:.1%} to {success.high:.1%}",
+        f"{success.interval.low:.1%} to {success.interval.high:.1%}",
         f"{numbers.mean:.1f}",
         f"{numbers.median:.0f}",
         f"{results.queries():,}",

@@ -11,12 +11,12 @@ import torch
 
 from evofool import evasion, recipes
 from evofool.classifiers.fake import Constant, Linear, Silent
-from evofool.contracts import Evaluated, Status, Victims
-from evofool.errors import SpecError
+from evofool.contracts import Dataset, Evaluated, Status, Victims
+from evofool.errors import ClassifierError, SpecError
 from evofool.evasion import Evaded, evade, image_ids, rows_of, victims_of
 from evofool.ledger import Ledger
 from evofool.rundir import NO_LABEL
-from evofool.studies.attack import shards
+from evofool.studies.attack import given, shards
 from evofool.studies.attack.given import Config
 from evofool.studies.attack.shards import Assaulted, assault
 from evofool.threat import Goal, threat
@@ -649,3 +649,70 @@ def test_what_is_made_smaller_still_fools_and_costs_no_more_than_the_budget(norm
     assert smaller, "nothing became smaller"
     assert [s is None for s in small.shrunk] == (~small.fooled).tolist()
     assert int(ledger.counts.issued.max()) <= 60
+
+
+def test_nobody_takes_of_the_budget_for_all_what_is_another_ones_share() -> None:
+    """Rounds of several members end at the share of each image, until all have had theirs."""
+    never = Constant([0.0, 0.0, 1.0], SHAPE)
+    found = attack("ga", "linf", classifier=never, budget=10, total=10 * IMAGES, cache=False)
+    assert found.books.counts.issued.tolist() == [10] * IMAGES
+    assert found.books.budget is None, "the ledger is given back as it was"
+
+
+class SilentAtZero:
+    """Answers nothing of the images whose first gray level is 0."""
+
+    def __init__(self) -> None:
+        self.info = net().info
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        scores = net()(images).clone()
+        scores[images.flatten(1)[:, 0] == 0] = torch.nan
+        return scores
+
+
+@pytest.mark.parametrize("norm", ["linf", "l0"])
+def test_an_image_without_label_and_answer_is_no_reason_to_fail_the_others(norm: str) -> None:
+    x = images()
+    x[1].view(-1)[0] = 0.0
+    x[[0, *range(2, IMAGES)], 0, 0, 0] = 0.5
+    config = Config(classifier="net", data="here", norm=norm, size=SIZES[norm], recipe="random", budget=60, shrink=True)
+    nothing = torch.full((IMAGES,), NO_LABEL)
+    found = assault(x, nothing, config=config, ledger=Ledger(SilentAtZero(), searches=IMAGES, budget=60))
+    assert not bool(found.attacked[1]) and bool(found.fooled.any()) and not bool(found.fooled[1])
+    assert [each is not None for each in found.shrunk] == found.fooled.tolist()
+
+
+def test_a_classifier_that_answers_nothing_is_said_to() -> None:
+    x = images()
+    x[:, 0, 0, 0] = 0.0
+    config = Config(classifier="net", data="here", norm="linf", size=24 / 255, recipe="random", budget=10)
+    with pytest.raises(ClassifierError, match="no usable answer to any of 5 images"):
+        assault(
+            x,
+            torch.zeros(IMAGES, dtype=torch.int64),
+            config=config,
+            ledger=Ledger(SilentAtZero(), searches=5, budget=10),
+        )
+
+
+@pytest.mark.parametrize(("names", "fits"), [(("a", "b", "c"), True), (("a", "b"), False), (("0", "2"), True)])
+def test_folders_are_classes_by_name_and_by_number_only_if_there_are_as_many(
+    names: tuple[str, ...], fits: bool
+) -> None:
+    """Of a network that names none of its classes: two folders of three would be taken for the first two."""
+    labels = torch.tensor([0, 1, 1])
+    dataset = Dataset(torch.zeros(3, *SHAPE, dtype=torch.uint8), labels, names, "folder", "00")
+    unnamed = replace(net().info, class_names=tuple("0123")[: 3 if fits else 4])
+    if fits:
+        expected = [0, 2, 2] if names == ("0", "2") else [0, 1, 1]
+        assert given._as_classes(dataset, unnamed).tolist() == expected
+    else:
+        with pytest.raises(ClassifierError, match="--with class_names="):
+            given._as_classes(dataset, unnamed)
+
+
+def test_top_k_of_labels_is_refused() -> None:
+    config = Config(classifier="net", data="here", norm="linf", size=0.1, k=2)
+    with pytest.raises(SpecError, match="one class only"):
+        given.goal_of(config, replace(net().info, kind="label"))

@@ -106,3 +106,32 @@ def test_misclassified_by_hand():
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_an_answer_with_a_hole_in_it_never_is_a_success(row, label):
     assert criteria.misclassified(evaluated([[row]], [[label]]), info()).item() is False
+
+
+def test_among_the_first_k_by_hand():
+    scores = [[[3.0, 1.0, 2.0, 2.0], [3.0, 1.0, 2.0, 2.0], [3.0, 1.0, 2.0, 2.0], [NAN] * 4]]
+    members = evaluated(scores, [[0, 2, 3, 0]])
+    told = {k: criteria.among_first(members, info("logits", 4), k=k)[0].tolist() for k in (1, 2, 3)}
+    assert told == {1: [True, False, False, False], 2: [True, True, False, False], 3: [True, True, True, False]}
+    for k, among in told.items():
+        not_among = criteria.not_among_first(members, info("logits", 4), k=k)[0].tolist()
+        assert not_among == [*(not each for each in among[:3]), False], "no answer is no success either way"
+
+
+@pytest.mark.parametrize("rest", [0.0, -math.inf])
+def test_what_a_top_k_answer_leaves_out_is_no_success_by_its_number(rest):
+    """Two of five classes are told; of the other three nobody knows the order."""
+    members = evaluated([[[0.6, 0.3, rest, rest, rest]] * 3], [[1, 2, 4]])
+    about = info("top-k", 5)
+    assert criteria.among_first(members, about, k=3)[0].tolist() == [True, False, False]
+    assert criteria.not_among_first(members, about, k=2)[0].tolist() == [False, True, True]
+    assert criteria.not_among_first(members, about, k=3)[0].tolist() == [False, False, False]
+
+
+def test_margins_of_the_first_k_by_hand():
+    members = evaluated([[[3.0, 1.0, 2.0, 2.5]]], [[0]])
+    assert objectives.untargeted_margin(members, info("logits", 4), k=1).tolist() == [[0.5]]
+    assert objectives.untargeted_margin(members, info("logits", 4), k=2).tolist() == [[1.0]]
+    assert objectives.targeted_margin(evaluated([[[3.0, 1.0, 2.0, 2.5]]], [[1]]), info("logits", 4), k=3).tolist() == [
+        [1.0]
+    ]

@@ -581,12 +581,27 @@ def test_once_it_walks_it_tries_no_more_genes_and_the_model_would_have_foretold_
         assert float((before.model * change).sum()) == pytest.approx((1.5 - 1.1) / 2.0, abs=1e-5)
 
 
-def test_no_answer_leaves_all_of_the_margin() -> None:
+def test_no_answer_teaches_nothing() -> None:
+    """A classifier that is down says nothing of a gene: neither to this image nor to those that come."""
     pool, algorithm = correlated(), GenePool(LpBall("linf", 0.2), candidates=2, chance=1e-9)
     state = algorithm.init(victims_by_hand([2.0], [0]), pool)
+    place = int(state.next[0])
     after, _ = told(state, algorithm, pool, [math.nan])
-    assert after.left[0, 0] == 1.0 and after.won.tolist() == [-1] and after.seen.tolist() == [-1]
-    assert not bool(after.mean[0, 1:].isnan().any()) and not bool(after.model.isnan().any())
+    assert bool(after.left[0, 0].isnan()) and after.won.tolist() == [-1] and after.seen.tolist() == [-1]
+    assert float(after.mean[0, place]) == math.inf, "it would be tried again"
+    assert float(after.mean[0, 1 - place]) == float(state.mean[0, 1 - place])
+    assert torch.equal(after.covariance, state.covariance) and not bool(after.model.isnan().any())
+    learned = pool.learn(algorithm.lessons(after), capacity=10)
+    assert torch.equal(learned.tries, pool.tries) and torch.equal(learned.left, pool.left)
+    answered, _ = told(state, algorithm, pool, [1.0])
+    assert int(pool.learn(algorithm.lessons(answered), capacity=10).tries.sum()) == int(pool.tries.sum()) + 1
+
+
+def test_genes_of_another_radius_are_drawn_out_to_this_one() -> None:
+    pool = replace(two(), about={"norm": "linf", "size": 0.1})
+    assert torch.allclose(pools.fitted(pool, "linf", 0.3).genes, 3 * pool.genes)
+    assert pools.fitted(pool, "l0", 3).genes is pool.genes and pools.fitted(two(), "linf", 0.3).genes is not None
+    assert torch.equal(pools.fitted(two(), "linf", 0.3).genes, two().genes), "of which nothing is known"
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .classifiers import load_classifier
+from .errors import UserError
 
 if TYPE_CHECKING:
     from .attacks import attack as attack
 
-__all__ = ["attack", "load_classifier"]
+__all__ = ["UserError", "attack", "load_classifier"]
 
 
 def __getattr__(name: str) -> Any:

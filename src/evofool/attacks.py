@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import operator
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from . import pool as pools
 from . import recipes
 from .classifiers import load_classifier
 from .contracts import Classifier, Dataset
 from .data import fingerprint
 from .encodings.pixels import to_lattice
-from .errors import ClassifierError, SpecError
+from .errors import ClassifierError, SpecError, nearest
 from .executors.local import one_thread
 from .ledger import Ledger
 from .pool import Pool
@@ -85,19 +90,19 @@ class Attacked:
 
 def attack(
     model: Any,
-    images: Tensor,
-    labels: Tensor | Sequence[int] | None = None,
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
     norm: str = "linf",
     eps: float | None = None,
     pixels: int | None = None,
     budget: int = 1000,
     recipe: str = recipes.DEFAULT,
-    target: int | str | Tensor | Sequence[int] | None = None,
+    target: int | str | Tensor | np.ndarray | Sequence[int] | None = None,
     k: int = 1,
     seed: int = 0,
     shrink: bool = False,
-    pool: Pool | None = None,
+    pool: Pool | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> Attacked:
@@ -106,7 +111,7 @@ def attack(
     Args:
         model: a PyTorch module, a function of images, an estimator, or whatever `load_classifier` takes. It gets images
             in [0, 1]: normalising is its own affair.
-        images: [N C H W] in [0, 1]; rounded to 1/255, as a file holds them, before anything is asked.
+        images: [N C H W] floats in [0, 1], a tensor or an array; rounded to 1/255, as a file holds them, before anything is asked.
         labels: [N], the class of each; None = what the model says of the image as it is.
         norm: "linf", "l2", "l0", "patch" or "frame".
         eps: how much may change: the radius of "linf" (1 = full white; read as a whole number of 1/255) and "l2", the
@@ -119,14 +124,21 @@ def attack(
         k: top-k success.
         seed: of all draws.
         shrink: spend what is left of a budget on making the perturbation smaller.
-        pool: genes of another attack.
+        pool: genes of another attack, or the file that it left, RUN/pool.safetensors (or RUN alone).
         settings: what there is to say of the model, see `load_classifier`.
         **arguments: of the recipe, see `evofool show recipe`.
 
     Raises:
         UserError: whatever is wrong with all this, in one line.
+        DamagedRunError: the file of genes is not what was written.
     """
+    _check_names(recipe, norm, arguments)
+    budget, k, seed = _whole("budget", budget), _whole("k", k), _whole("seed", seed)
+    eps = None if eps is None else _number("eps", eps)
+    pixels = None if pixels is None else _whole("pixels", pixels)
+    pool = _pool(pool)
     with one_thread():
+        images = _images(images)
         classifier = _classifier(model, images, settings)
         info = classifier.info
         shards.check_images(classifier, images)
@@ -161,7 +173,7 @@ def attack(
         algorithm = recipes.algorithm(recipe, setting, arguments)
         if pool is not None:
             shares = getattr(algorithm, "sharing", None) is not None
-            check_pool(pool if shares else None, "pool", recipe, info, limit)
+            check_pool(pool if shares else None, "pool", recipe, info, limit, wanted is not None)
         pixels_ = (x * 255).round().byte()
         dataset = Dataset(pixels_, classes, info.class_names, "images in memory", fingerprint(pixels_, classes, ()))
         names = tuple(f"image {number}" for number in range(len(x)))
@@ -179,11 +191,69 @@ def attack(
     )
 
 
+def _check_names(recipe: Any, norm: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse an argument that neither this function nor the recipe has, before anything that it was meant for."""
+    for name, value in (("recipe", recipe), ("norm", norm)):
+        if not isinstance(value, str):
+            raise SpecError(f"{name}: found {_shown(value)}; expected a name")
+    known = recipes.recipes()
+    if recipe not in known:
+        raise SpecError(f"recipe '{recipe}': unknown{nearest(recipe, known)}")
+    own = [name for name, each in inspect.signature(attack).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    for argument in arguments:
+        if argument not in known[recipe].arguments:
+            raise SpecError(f"{recipe} has no argument '{argument}'{nearest(argument, [*own, *known[recipe].arguments])}")
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise SpecError(f"{name}: found {_shown(value)}; expected a whole number") from None
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return value if isinstance(value, int) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise SpecError(f"{name}: found {_shown(value)}; expected a number, such as 0.03 or 8 / 255") from None
+
+
+def _shown(value: Any) -> str:
+    """Whatever it is, short and in one line."""
+    return " ".join(reprlib.repr(value).split())
+
+
+def _pool(given: Any) -> Pool | None:
+    if isinstance(given, str | Path):
+        path = Path(given)
+        return pools.load(path / run.POOL if path.is_dir() else path)
+    if given is not None and not isinstance(given, Pool):
+        raise SpecError(f"pool: found {_shown(given)}; expected the pool of an attack, or the file that it left")
+    return given
+
+
+def _images(given: Any) -> Tensor:
+    """A tensor, whatever they came in."""
+    found = given
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f":
+        # Of this machine's byte order, without negative strides, and writable: else PyTorch does not take it.
+        found = torch.from_numpy(np.require(given, given.dtype.newbyteorder("="), ["C", "W"]))
+    if not isinstance(found, Tensor) or found.ndim != 4 or not len(found) or not found.is_floating_point():
+        there = isinstance(given, Tensor | np.ndarray)
+        what = f"{given.dtype} {list(given.shape)}" if there else type(given).__name__
+        raise ClassifierError(f"images: found {what}; expected floats [N C H W] in [0, 1], at least one image")
+    return found
+
+
 def _classifier(model: Any, images: Tensor, settings: Mapping[str, Any] | None) -> Classifier:
     """The model as a classifier; its classes are counted in its own answer."""
-    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images) or not images.is_floating_point():
-        what = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise ClassifierError(f"images: found {what}; expected floats [N C H W] in [0, 1], at least one image")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise SpecError(f"settings: found {_shown(settings)}; expected names with values, see `load_classifier`")
     said = dict(settings or {})
     if isinstance(model, str | Path | Classifier):
         return load_classifier(model, said)
@@ -194,8 +264,11 @@ def _classifier(model: Any, images: Tensor, settings: Mapping[str, Any] | None) 
 def _labels(given: Any, count: int, classes: int, name: str) -> Int[Tensor, " N"]:
     if given is None:
         return torch.full((count,), NO_LABEL, dtype=torch.int64)
-    found = torch.as_tensor(given).detach().cpu()
-    if found.shape != (count,) or found.is_floating_point():
+    try:
+        found = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise SpecError(f"{name}: found {_shown(given)}; expected {count} whole numbers") from None
+    if found.shape != (count,) or found.is_floating_point() or found.is_complex():
         raise SpecError(f"{name}: found {list(found.shape)} of {found.dtype}; expected {count} whole numbers")
     odd = ((found < 0) | (found >= classes)).nonzero().flatten()
     if len(odd):

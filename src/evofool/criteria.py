@@ -16,18 +16,36 @@ def misclassified(evaluated: Evaluated, info: ClassifierInfo) -> Bool[Tensor, "B
 
 
 def among_first(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -> Bool[Tensor, "B n"]:
-    """The label that the member carries is among the k classes with the highest scores; of equals the first ones."""
+    """The label that the member carries is among the k classes with the highest scores; of equals the first ones.
+
+    A class that a top-k answer leaves out is among no first ones.
+    """
     scores = evaluated.scores
-    answered = ~scores.isnan().any(-1)
     own = scores.gather(-1, evaluated.labels[..., None])
     number = torch.arange(scores.shape[-1], device=scores.device)
     before = (scores > own) | ((scores == own) & (number < evaluated.labels[..., None]))
-    return answered & (before.sum(-1) < k)
+    told = _told(own, scores, info)
+    return ~scores.isnan().any(-1) & told & (before.sum(-1) < k)
 
 
 def not_among_first(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -> Bool[Tensor, "B n"]:
-    """The label that the member carries is not among the k classes with the highest scores."""
-    return ~evaluated.scores.isnan().any(-1) & ~among_first(evaluated, info, k=k)
+    """The label that the member carries is not among the k classes with the highest scores.
+
+    Of a class that a top-k answer leaves out that is known only if the answer has k others.
+    """
+    scores = evaluated.scores
+    own = scores.gather(-1, evaluated.labels[..., None])
+    others = (scores > own).sum(-1) >= k
+    first = among_first(evaluated, info, k=k)
+    return ~scores.isnan().any(-1) & torch.where(_told(own, scores, info), ~first, others)
+
+
+def _told(own: Tensor, scores: Tensor, info: ClassifierInfo) -> Bool[Tensor, "B n"]:
+    """Whether an answer says anything of the label: those that a top-k answer leaves out share the lowest score."""
+    if info.kind != "top-k":
+        return torch.ones_like(own.squeeze(-1), dtype=torch.bool)
+    lowest = scores.amin(-1, keepdim=True)
+    return ((own > lowest) | ((scores == lowest).sum(-1, keepdim=True) == 1)).squeeze(-1)
 
 
 def confident(evaluated: Evaluated, info: ClassifierInfo, *, probability: float = 0.96) -> Bool[Tensor, "B n"]:

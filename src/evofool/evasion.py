@@ -148,6 +148,9 @@ def evade(
     if limit is None or (ledger.budget is None and ledger.total is None):
         raise SpecError("an attack needs a budget: the most queries of one image")
     step, parked = limit, None
+    extends = ledger.budget is None
+    if extends:  # each image keeps to its own budget until all have had it
+        ledger.budget = limit
     info = ledger.classifier.info
     rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
     record = _Record(victims, len(info.class_names))
@@ -174,6 +177,7 @@ def evade(
             air = born if air is None else _joined(air, born)
         if air is None and parked is not None and not spent_all(ledger):
             air, parked, limit = parked, None, limit + step
+            ledger.budget = limit
         if air is None:
             break
         x, labels, payer = victims.x[air.rows], victims.labels[air.rows], accounts[air.rows]
@@ -193,20 +197,26 @@ def evade(
         record.note(air.rows, evaluated, torch.where(within, fitness, torch.nan), success, spent - before[air.rows])
         rounds = air.rounds + 1
         wins = success.any(1)
-        pauses = told & ~wins & ((spent >= limit) | (idle >= IDLE))
+        pauses = ~wins & ((spent >= limit) | (idle >= IDLE) | ~told)
         ends = ~told | wins | pauses
         state = algorithm.tell(air.state, evaluated, fitness, success)
         if not bool(told.all()):  # what was not asked teaches nothing
             state = genome.choose(told, state, air.state)
         line.note(air.rows, rounds, state, ends)
         flown = _Air(air.rows, rounds, idle, state)
-        stay, waits = ((~ends).nonzero().squeeze(1), (pauses & (idle < IDLE)).nonzero().squeeze(1))
-        if ledger.budget is None and len(waits):
-            parked = flown.rows_of(waits) if parked is None else _joined(parked, flown.rows_of(waits))
+        waits = pauses & (idle < IDLE) if extends and not spent_all(ledger) else torch.zeros_like(ends)
+        if bool(waits.any()):
+            some = flown.rows_of(waits.nonzero().squeeze(1))
+            parked = some if parked is None else _joined(parked, some)
+        stay = (~ends).nonzero().squeeze(1)
         air = flown if len(stay) == len(ends) else flown.rows_of(stay) if len(stay) else None
         tick += 1
         if on_round:
-            on_round(int((ends & ~pauses).sum()) if ledger.budget is None else int(ends.sum()), int(wins.sum()))
+            on_round(int((ends & ~waits).sum()), int(wins.sum()))
+    if extends:
+        ledger.budget = None
+        if on_round and parked is not None:
+            on_round(len(parked.rows), 0)
     return record.evaded(line)
 
 

@@ -43,7 +43,8 @@ class Lessons:
         genes: [b C H W], the perturbation that fooled; only of those that were fooled by a new one.
         new: [b], fooled by a perturbation that the pool does not hold.
         tried: [b T], genes that were tried, in order; -1 = none.
-        left: [b T], what each of them left of the margin of the image as it is: 1 = nothing happened, below 0 = fooled.
+        left: [b T], what each of them left of the margin of the image as it is: 1 = nothing happened, below 0 = fooled,
+            NaN = no answer.
         won: [b], the gene that fooled as it is; -1 = none.
         model: [b C H W], by how much a change of each gray level by 1 lowers the margin, in shares of it.
         walked: [b], whether that was learned from any step.
@@ -107,7 +108,7 @@ class Pool:
         """
         wins, tries = self.wins.clone(), self.tries.clone()
         labels = lessons.labels
-        tried = lessons.tried >= 0
+        tried = (lessons.tried >= 0) & ~lessons.left.isnan()  # a try without an answer teaches nothing
         rows, places = tried.nonzero(as_tuple=True)
         tries.index_put_((lessons.tried[rows, places], labels[rows]), torch.ones_like(rows), accumulate=True)
         left = self.left.clone()
@@ -221,7 +222,7 @@ def to_bytes(pool: Pool) -> bytes:
     """A pool as safetensors."""
     from safetensors.torch import save as tensors_to_bytes
 
-    tensors = {name: getattr(pool, name).contiguous() for name in _TENSORS}
+    tensors = {name: getattr(pool, name).contiguous().clone() for name in _TENSORS}
     card = {"format": FORMAT, "images": pool.images, "about": pool.about}
     return tensors_to_bytes(tensors, metadata={"card": json.dumps(card, sort_keys=True)})
 
@@ -274,6 +275,14 @@ def from_bytes(content: bytes) -> Pool:
     return pool
 
 
+def fitted(pool: Pool, norm: str, size: float) -> Pool:
+    """A pool as it is used within a limit: genes of another radius are drawn out, or in, to this one."""
+    known = pool.about
+    if norm not in ("linf", "l2") or known.get("norm") != norm or not known.get("size"):
+        return pool
+    return dataclasses.replace(pool, genes=pool.genes * (size / float(known["size"])))
+
+
 def _sound(pool: Pool) -> bool:
     """Whether all tensors are of the shapes and numbers that an attack relies on."""
     if pool.genes.ndim != 4 or pool.models.ndim != 4:
@@ -295,7 +304,20 @@ def _sound(pool: Pool) -> bool:
     classed = (pool.labels >= 0) & (pool.labels < classes) & (pool.predictions < classes)
     finite = all(bool(tensors[name].isfinite().all()) for name in ("genes", "models", "left", "squares"))
     counted = bool((pool.wins >= 0).all()) and bool((pool.tries >= pool.wins).all()) and bool((pool.taught >= 0).all())
-    return finite and counted and bool(classed.all())
+    return finite and counted and bool(classed.all()) and _told(pool.about, classes)
+
+
+def _told(about: dict[str, Any], classes: int) -> bool:
+    """Whether what a pool says of itself is what attacks say of theirs, as far as it says anything."""
+    names, size = about.get("classes", [""] * classes), about.get("size", 1.0)
+    words = (about.get("norm", ""), about.get("classifier", ""))
+    return (
+        isinstance(names, list)
+        and len(names) == classes
+        and all(isinstance(word, str) for word in (*names, *words))
+        and isinstance(size, int | float)
+        and ("classifier" not in about or {"norm", "size"} <= set(about))
+    )
 
 
 def picture(gene: Float[Tensor, "C H W"]) -> UInt8[Tensor, "C H W"]:

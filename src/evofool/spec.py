@@ -123,18 +123,23 @@ def _operator(value: Any) -> Op:
 
 
 @functools.lru_cache(maxsize=64)
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter(kind: type, name: str) -> Any:
+def _adapter(kind: Any, name: str) -> Any:
     import pydantic
 
     return pydantic.TypeAdapter(_hints(kind)[name])
 
 
-def _checked(kind: type, name: str, value: Any) -> Any:
+def checked_value(kind: Any, name: str, value: Any) -> Any:
+    """A value of a field of a dataclass, or of an argument of a function, as its annotation has it.
+
+    Raises:
+        SpecError: it has the wrong type or lies outside its range; names the field, the value and the rule.
+    """
     if _hints(kind)[name] is Op:
         return _operator(value)
     import pydantic
@@ -153,7 +158,7 @@ def check(config: Any) -> None:
         SpecError: a value has the wrong type or lies outside its range; names the field, the value and the rule.
     """
     for field in dataclasses.fields(config):
-        checked = _checked(type(config), field.name, getattr(config, field.name))
+        checked = checked_value(type(config), field.name, getattr(config, field.name))
         object.__setattr__(config, field.name, checked)
 
 

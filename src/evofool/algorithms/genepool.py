@@ -115,7 +115,7 @@ class GenePool:
     encoding: Any
     sharing: Sharing | None = field(default_factory=Sharing)
     candidates: Annotated[int, Ge(1)] = 32
-    chance: Annotated[float, Ge(0), Le(1)] = 0.12
+    chance: Annotated[float, Gt(0), Le(1)] = 0.12
     gain: Annotated[float, Ge(0)] = 0.03
     first: Annotated[float, Gt(0), Le(1)] = 0.3
     after: Annotated[float, Gt(0), Le(1)] = 0.07
@@ -221,10 +221,10 @@ class GenePool:
         trying, win = state.next >= 0, success[:, 0]
         first = state.told == 0
         better = (value < state.fitness) | first
-        left = torch.where(value.isfinite(), value / state.clean.clamp(min=1e-6), 1.0).clamp(-1, 1)
+        left = (fitness[:, 0] / state.clean.clamp(min=1e-6)).clamp(-1, 1)  # NaN without an answer
         mean, covariance = state.mean, state.covariance
         if bool(trying.any()):
-            mean, covariance = _conditioned(state, torch.where(trying, left, torch.nan))
+            mean, covariance = _conditioned(state, left, trying)
         nth = (state.tried >= 0).sum(1)
         here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
         gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
@@ -309,14 +309,19 @@ class GenePool:
         return state.model + change * weight[:, None, None, None]
 
 
-def _conditioned(state: State, left: Float[Tensor, " B"]) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
-    """Mean and covariance of what the candidates leave, after what the one that was tried left; NaN = none was."""
-    each, place, tried = torch.arange(len(left)), state.next.clamp(min=0), ~left.isnan()
+def _conditioned(
+    state: State, left: Float[Tensor, " B"], trying: Bool[Tensor, " B"]
+) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
+    """Mean and covariance of what the candidates leave, after what those that were tried left; NaN teaches nothing.
+
+    What was tried is not tried again.
+    """
+    each, place, told = torch.arange(len(left)), state.next.clamp(min=0), trying & ~left.isnan()
     row = state.covariance[each, place]
-    factor = torch.where(tried, 1 / row[each, place].clamp(min=1e-9), 0.0)
-    surprise = torch.where(tried, left - state.mean[each, place], 0.0) * factor
+    factor = torch.where(told, 1 / row[each, place].clamp(min=1e-9), 0.0)
+    surprise = torch.where(told, left - state.mean[each, place], 0.0) * factor
     mean = state.mean + row * surprise[:, None]
-    mean[each[tried], place[tried]] = torch.inf
+    mean[each[trying], place[trying]] = torch.inf
     return mean, state.covariance - factor[:, None, None] * row[:, :, None] * row[:, None, :]
 
 

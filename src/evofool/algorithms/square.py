@@ -9,6 +9,7 @@ Where we differ:
 3. A square that changes nothing is drawn again up to seven times for each image; the published code goes on until it
    does.
 4. The schedule is that of the paper, stretched over `horizon` queries, which is a parameter of its own, not the budget.
+5. A target is approached by the margin of its score; the published code takes the cross-entropy.
 """
 
 from __future__ import annotations

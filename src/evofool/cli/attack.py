@@ -68,10 +68,11 @@ def attack(
         ),
     ] = None,
     eps: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             metavar="E",
-            help="Radius: of linf the largest change of a gray level, 1 = full white; of l2 the Euclidean one.",
+            help="Radius, such as 0.03 or 8/255: of linf the largest change of a gray level, 1 = full white; of l2 the "
+            "Euclidean one.",
             show_default=False,
         ),
     ] = None,
@@ -166,7 +167,7 @@ def attack(
 
     be_quiet(quiet)
     new_directory(out)
-    which, size = _limit(norm, {"eps": eps, "pixels": pixels, "patch": patch, "frame": frame})
+    which, size = _limit(norm, {"eps": _radius(eps), "pixels": pixels, "patch": patch, "frame": frame})
     arguments = _arguments(set_ or [])
     if independent:
         if recipe != "genepool":
@@ -236,6 +237,17 @@ def _limit(norm: str | None, sizes: dict[str, float | int | None]) -> tuple[str,
     if norm in _SIZES and _SIZES[norm] != name:
         raise UserError(f"--norm {norm} is limited by --{_SIZES[norm]}, not by --{name}; give one of the two alone")
     return norm, value
+
+
+def _radius(text: str | None) -> float | None:
+    """What --eps says: a number, or one number over another."""
+    if text is None:
+        return None
+    over, slash, under = text.partition("/")
+    try:
+        return float(over) / (float(under) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"--eps {text}: expected a number, such as 0.03 or 8/255") from None
 
 
 def _arguments(items: list[str]) -> dict[str, Any]:

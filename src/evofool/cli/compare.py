@@ -35,8 +35,8 @@ def compare(
     """Hold finished attacks against each other: the same images, limit, goal, budget and classifier.
 
     Runs of one recipe with other seeds are repetitions. Means and medians count a failure as the budget; intervals are
-    over images, or over runs where an attack carries something from image to image. The first recipe is what the
-    others are held against.
+    over images, or over runs where an attack carries something from image to image: those must have been made with
+    --shuffle. The first recipe is what the others are held against.
     """
     from ..progress import progress
     from ..reports import attack_comparison, attack_comparison_page, attack_comparison_records

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from ..contracts import ClassifierInfo
 from ..errors import SpecError, nearest
+from ..spec import checked_value
 from ..threat import Goal, Threat
 
 __all__ = ["Recipe", "Setting", "algorithm", "recipes"]
@@ -114,10 +115,17 @@ def algorithm(name: str, setting: Setting, arguments: Mapping[str, Any] | None =
     for argument in arguments or {}:
         if argument not in recipe.arguments:
             raise SpecError(f"{name} has no argument '{argument}'{nearest(argument, recipe.arguments)}")
-    return recipe.make(setting, **(arguments or {}))
+    checked = {name: checked_value(recipe.make, name, value) for name, value in (arguments or {}).items()}
+    return recipe.make(setting, **checked)
 
 
 def _fits(recipe: Recipe, setting: Setting) -> bool:
     scores = setting.info.kind != "label" or recipe.needs == "labels"
     aims = recipe.targeted if setting.goal.targeted else recipe.untargeted
-    return scores and aims and setting.threat.norm in recipe.norms
+    if not (scores and aims and setting.threat.norm in recipe.norms):
+        return False
+    try:
+        recipe.make(setting)
+    except SpecError:
+        return False
+    return True

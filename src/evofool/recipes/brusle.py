@@ -29,4 +29,6 @@ def recipe(
 ) -> BruSLe:
     """BruSLe, with the rate of the paper for the goal unless `rate` says otherwise."""
     usual = 0.05 if setting.goal.targeted else 0.3
-    return BruSLe(setting.threat.encoding, rate=rate or usual, power=power, step=step, population=population)
+    return BruSLe(
+        setting.threat.encoding, rate=usual if rate is None else rate, power=power, step=step, population=population
+    )

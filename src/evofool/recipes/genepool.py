@@ -13,6 +13,10 @@ Where we differ: from every other recipe: images share what they find, so that t
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge
+
 from ..algorithms.genepool import GenePool
 from ..errors import SpecError
 from ..sharing import Sharing
@@ -28,10 +32,10 @@ def recipe(
     setting: Setting,
     *,
     independent: bool = False,
-    lag: int = 8,
-    cohort: int = 16,
-    horizon: int = 500,
-    capacity: int = 1000,
+    lag: Annotated[int, Ge(1)] = 8,
+    cohort: Annotated[int, Ge(1)] = 16,
+    horizon: Annotated[int, Ge(1)] = 500,
+    capacity: Annotated[int, Ge(1)] = 1000,
     breed: bool = True,
     guided: float = 0.5,
 ) -> GenePool:
@@ -53,7 +57,7 @@ def recipe(
         if setting.threat.norm != "linf" or setting.goal.targeted:
             raise SpecError(
                 f"{setting.info.name} answers with labels only: there genepool works within linf and away from a "
-                f"class; {'sparse-evo' if setting.threat.norm == 'l0' else 'evolutionary'} or random can do this"
+                "class; `evofool list recipes` tells which others do with labels"
             )
         then = rays.recipe(setting)
     return GenePool(setting.threat.encoding, sharing=None if independent else sharing, guided=guided, then=then)

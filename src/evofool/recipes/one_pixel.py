@@ -24,4 +24,6 @@ TARGETED = UNTARGETED = True
 def recipe(setting: Setting, *, population: int | None = None, scale: float = 0.5) -> DifferentialEvolution:
     """Differential evolution, its population cut to a tenth of the budget unless `population` says otherwise."""
     usual = max(4, min(400, setting.budget // 10))
-    return DifferentialEvolution(setting.threat.encoding, population=population or usual, scale=scale)
+    return DifferentialEvolution(
+        setting.threat.encoding, population=usual if population is None else population, scale=scale
+    )

@@ -24,4 +24,8 @@ def recipe(setting: Setting, *, alpha: float | None = None, horizon: int | None 
     """Sparse-RS, its schedule stretched over the budget unless `horizon` says otherwise."""
     untargeted = {"l0": 0.3, "patch": 0.4, "frame": 0.5}
     usual = 0.1 if setting.goal.targeted and setting.threat.norm != "frame" else untargeted[setting.threat.norm]
-    return SparseRS(setting.threat.encoding, alpha=alpha or usual, horizon=horizon or setting.budget)
+    return SparseRS(
+        setting.threat.encoding,
+        alpha=usual if alpha is None else alpha,
+        horizon=setting.budget if horizon is None else horizon,
+    )

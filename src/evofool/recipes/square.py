@@ -22,4 +22,4 @@ TARGETED = UNTARGETED = True
 
 def recipe(setting: Setting, *, p: float = 0.8, horizon: int | None = None) -> Square:
     """Square, its schedule stretched over the budget unless `horizon` says otherwise."""
-    return Square(setting.threat.encoding, p=p, horizon=horizon or setting.budget)
+    return Square(setting.threat.encoding, p=p, horizon=setting.budget if horizon is None else horizon)

@@ -33,6 +33,7 @@ class Run(NamedTuple):
         costs: of the compared images, in the order of their keys; a failure counts as the budget.
         fooled: likewise.
         ordered: the same costs in the order in which they were attacked.
+        order: which image was attacked first, second, ..., by its place in `costs`.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Run(NamedTuple):
     costs: np.ndarray
     fooled: np.ndarray
     ordered: np.ndarray
+    order: tuple[int, ...]
 
     @property
     def mean(self) -> float:
@@ -75,8 +77,10 @@ class Entry(NamedTuple):
         name: of the recipe; with its arguments where another entry has the same.
         shares: it carries something from image to image, so that the unit is the run.
         runs: with different seeds.
+        alike: it shares, and runs of it took the images in the same order, none of them shuffled: what depends on the
+            order is the same in all, so that they are no repetitions and there is no interval over them.
         success: mean share over runs. Its interval: Wilson's for the images of one run, and as wide as that over runs
-            if it shares.
+            if it shares; none if it shares and there is one run only.
         mean: of queries, a failure counted as the budget. Its interval: over runs if it shares, else over images.
         median: mean over runs of the median.
         firsts: (k, mean queries over the first k images), for each k of `FIRST` that there are.
@@ -92,6 +96,7 @@ class Entry(NamedTuple):
     name: str
     shares: bool
     runs: tuple[Run, ...]
+    alike: bool
     success: Estimate
     mean: Estimate
     median: float
@@ -202,7 +207,8 @@ def _run(path: str, results: Results, found: dict[Key, Attacked], keys: Sequence
     images = [found[key] for key in keys]
     costs = np.array([cost(image, results.budget) for image in images], dtype=float)
     order = sorted(range(len(images)), key=lambda at: (images[at].asked, images[at].number))
-    return Run(path, results, costs, np.array([image.outcome == "fooled" for image in images]), costs[order])
+    fooled = np.array([image.outcome == "fooled" for image in images])
+    return Run(path, results, costs, fooled, costs[order], tuple(order))
 
 
 def _grouped(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
@@ -228,14 +234,16 @@ def _named(groups: Sequence[tuple[Run, ...]]) -> list[tuple[str, tuple[Run, ...]
 def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
     shares = bool(runs[0].results.recipe.get("shares"))
     means = [run.mean for run in runs]
-    length = len(runs[0].costs)
+    length, alike = len(runs[0].costs), shares and _alike(runs)
+    over = None if alike else differences.mean_of(means if shares else _by_image(runs))
     distinct = [_distinct(run.results) for run in runs]
     entry = Entry(
         name=name,
         shares=shares,
         runs=runs,
-        success=_success(runs, shares),
-        mean=_estimate(sum(means) / len(means), differences.mean_of(means if shares else _by_image(runs))),
+        alike=alike,
+        success=_success(runs, shares, alike),
+        mean=_estimate(sum(means) / len(means), over),
         median=float(np.mean([run.median for run in runs])),
         firsts=tuple((k, float(np.mean([run.ordered[:k].mean() for run in runs]))) for k in FIRST if k <= length),
         against=None,
@@ -247,11 +255,17 @@ def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
             np.concatenate([run.costs for run in runs]).tolist(), np.concatenate([run.fooled for run in runs]).tolist()
         ),
         learning=tuple(
-            Point(start + 1, end, _over_runs([float(run.ordered[start:end].mean()) for run in runs]))
+            Point(start + 1, end, _over_runs([float(run.ordered[start:end].mean()) for run in runs], alike))
             for start, end in cut(length)
         ),
     )
     return entry if first is None else entry._replace(against=_ratio(entry, first))
+
+
+def _alike(runs: Sequence[Run]) -> bool:
+    """Whether any two took the images in the same order and did not draw it."""
+    orders = [run.order for run in runs if not run.results.config.get("shuffle")]
+    return len(set(orders)) < len(orders)
 
 
 def _distinct(results: Results) -> int | None:
@@ -271,9 +285,11 @@ def _share_by_image(runs: Sequence[Run]) -> np.ndarray:
     return np.mean([run.fooled for run in runs], axis=0, dtype=float)
 
 
-def _success(runs: Sequence[Run], shares: bool) -> Estimate:
+def _success(runs: Sequence[Run], shares: bool, alike: bool) -> Estimate:
     found = [float(run.fooled.mean()) for run in runs]
     share, length = sum(found) / len(found), len(runs[0].fooled)
+    if alike or (shares and len(runs) == 1):
+        return _estimate(share, None)
     estimate = _estimate(share, wilson(round(share * length), length))
     over = differences.mean_of(found) if shares else None
     if over is None or estimate.low is None or estimate.high is None:
@@ -281,8 +297,8 @@ def _success(runs: Sequence[Run], shares: bool) -> Estimate:
     return Estimate(share, min(estimate.low, over.low), max(estimate.high, over.high))
 
 
-def _over_runs(values: Sequence[float]) -> Estimate:
-    return _estimate(sum(values) / len(values), differences.mean_of(values))
+def _over_runs(values: Sequence[float], alike: bool) -> Estimate:
+    return _estimate(sum(values) / len(values), None if alike else differences.mean_of(values))
 
 
 def _estimate(value: float, interval: Interval | None) -> Estimate:
@@ -298,6 +314,8 @@ def _by_runs(first: Entry, second: Entry) -> bool:
 
 def _ratio(first: Entry, second: Entry) -> Estimate:
     value = first.mean.value / second.mean.value if second.mean.value else float("inf")
+    if first.alike or second.alike:
+        return _estimate(value, None)
     if _by_runs(first, second):
         means = ([run.mean for run in entry.runs] for entry in (first, second))
         return _estimate(value, differences.ratio_of(*means))
@@ -306,6 +324,8 @@ def _ratio(first: Entry, second: Entry) -> Estimate:
 
 def _success_difference(first: Entry, second: Entry) -> Estimate:
     value = first.success.value - second.success.value
+    if first.alike or second.alike:
+        return _estimate(value, None)
     if _by_runs(first, second):
         shares = [[float(run.fooled.mean()) for run in entry.runs] for entry in (first, second)]
         return _estimate(value, differences.bootstrap(shares, lambda one, two: one - two))

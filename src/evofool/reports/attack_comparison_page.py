@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import attack_comparison_records, attack_plots, html
-from .attack_comparison import Comparison, Estimate, Pair
+from .attack_comparison import Comparison, Entry, Estimate, Pair
 from .attack_findings import aim
 from .attack_plots import Line
 from .attack_words import classifier_of, factor, inline, name_of, noted, p_value, percent, points, queries
@@ -80,7 +80,7 @@ def told(found: Comparison) -> Iterable[tuple[str, str]]:
         ratio = _turned(pair.ratio) if turned else pair.ratio
         gain = f"{name_of(best.name)} took {inline(ratio, factor)} times as many queries as {name_of(other.name)}"
         theirs = f"mean {inline(other.mean, queries)}; {inline(other.success, percent)} fooled"
-        yield f"{gain} ({theirs}){_tested(pair)}.", "pairs"
+        yield f"{gain} ({theirs}){_tested(pair, best, other)}.", "pairs"
     for entry in found.entries:
         firsts = [(k, value) for k, value in entry.firsts if k < found.images]
         if entry.shares and firsts:
@@ -90,11 +90,32 @@ def told(found: Comparison) -> Iterable[tuple[str, str]]:
                 f"{queries(entry.mean.value)} over all {found.images:,} ({count(len(entry.runs), 'run')}).",
                 "learning",
             )
+    for entry in found.entries:
+        if entry.alike:
+            yield (
+                f"Runs of {name_of(entry.name)} took the images in the same order, and it carries what worked from image "
+                "to image: they are no repetitions, and there is no interval over them. Give `evofool attack` --shuffle, "
+                "so that each seed has an order of its own.",
+                "runs",
+            )
+    yield from _cached(found)
     if found.left_out:
         yield (
             f"{count(found.left_out, 'image')} that not all runs attacked are left out: the classifier did not answer "
             "alike for them as they are.",
             "table",
+        )
+
+
+def _cached(found: Comparison) -> Iterable[tuple[str, str]]:
+    """That not all runs are charged for the same, if so."""
+    caches = [bool(run.results.config.get("cache", True)) for entry in found.entries for run in entry.runs]
+    without = caches.count(False)
+    if 0 < without < len(caches):
+        yield (
+            f"{without:,} of {len(caches):,} runs had no cache (as with --no-cache): they were charged for an image each "
+            "time that they asked about it, the others only once.",
+            "runs",
         )
 
 
@@ -111,8 +132,10 @@ def _turned(ratio: Estimate) -> Estimate:
     return Estimate(1 / ratio.value if ratio.value else float("inf"), low, high)
 
 
-def _tested(pair: Pair) -> str:
+def _tested(pair: Pair, *entries: Entry) -> str:
     if pair.unit == "runs":
+        if any(entry.alike for entry in entries):
+            return ""
         return "" if pair.ratio.low is not None else "; with fewer than two runs of each there is no interval"
     sign = "" if (pair.queries_p or 0.0) < 0.001 else "= "
     return f"; p {sign}{p_value(pair.queries_p)} by Wilcoxon's test over the same images"
@@ -127,13 +150,14 @@ def _table(found: Comparison) -> Iterable[Block]:
         f"All runs attacked the same {count(found.images, 'image')} of {classifier_of(results.classifier)} within "
         f"{results.limit} (goal: {aim(results)}), with at most {results.budget:,} queries each. The query for each "
         "image as it is comes on top, and a failure counts as the budget, so that no failure makes a mean better. "
-        "Runs of one recipe with other seeds are repetitions: what is shown is their mean."
+        "Runs of one recipe with other seeds are shown as their mean."
     )
     yield sheet(found)
     yield Text(
         "Intervals are at 95%. For attacks that treat each image by itself the unit is the image: success has "
         "Wilson's interval, and means are resampled over images. For those that carry something from image to image "
-        "the unit is the run, and with a single run there is no interval of a mean. Resampling takes expanded "
+        "the unit is the run: with a single run there is no interval, nor where runs took the images in the same order "
+        "(without --shuffle), since all that comes of the order is the same in them. Resampling takes expanded "
         "percentiles (Hesterberg 2015), since plain ones are too narrow for a few runs. Distinct are the images that "
         "were asked about, beside the issued (charged) ones; repeated ones were answered from a cache and not charged."
     )
@@ -217,8 +241,8 @@ def _pairs(found: Comparison) -> Iterable[Block]:
         "of the second, in points. Over images: Wilcoxon's signed-rank test on the queries of the same images, and "
         "McNemar's exact test on success with Tango's interval (of several runs means over runs, and resampled "
         "images). Over runs, where an attack shares: intervals only, for these images, and none where fewer than two "
-        "runs were made or all came to the same. All p values are adjusted by Holm's procedure over the pairs of this "
-        "table."
+        "runs were made, where they took the images in the same order, or where all came to the same. All p values are "
+        "adjusted by Holm's procedure over the pairs of this table."
     )
     columns = (
         Column("first", kind="name"), Column("second", kind="text"), Column("unit", kind="text"),

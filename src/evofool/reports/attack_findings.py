@@ -44,11 +44,11 @@ def _verdict(results: Results, numbers: Numbers) -> Iterable[str]:
         yield f"No image was attacked, of {len(results.images):,}."
         return
     fooled, total = len(numbers.fooled), success.n
+    interval = f"; 95% interval {between(success.interval, share=True)}" if success.interval else ""
     yield (
         f"{name_of(str(results.recipe.get('name', 'the attack')))} fooled {classifier_of(results.classifier)} on "
-        f"{fooled:,} of {total:,} attacked images ({percent(success.estimate)}; 95% interval "
-        f"{between(success, share=True)}) within {results.limit} (goal: {aim(results)}) with at "
-        f"most {count(results.budget, 'query')} each."
+        f"{fooled:,} of {total:,} attacked images ({percent(success.estimate)}{interval}) within "
+        f"{results.limit} (goal: {aim(results)}) with at most {count(results.budget, 'query')} each."
     )
 
 

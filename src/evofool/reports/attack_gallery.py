@@ -156,7 +156,7 @@ def pool(results: Results, directory: Path) -> Iterable[Block]:
         caption = (
             "Genes of the pool, the most wins first. Middle gray is no change. Below each: the class of the image that "
             "it fooled first and what was seen in it, how many of its tries fooled another one, and the query that "
-            "found it."
+            "found it; “bred” ones were made of several others."
         )
         alt = f"{len(tiles)} perturbations with how often they fooled an image."
         picture = Picture("pool", caption, alt, functools.partial(drawing_plots.tiles, groups, wide))
@@ -168,10 +168,10 @@ def _gene(results: Results, gene: dict[str, Any], directory: Path) -> Tile | Non
     if image is None:
         return None
     label, seen = (name_of(class_name(results, gene.get(key))) for key in ("label", "prediction"))
-    tries = int(gene.get("tries") or 0)
+    tries, found = (int(gene.get(key) or 0) for key in ("tries", "queries"))
     lines = (
         f"{label} → {seen}",
         f"won {int(gene.get('wins') or 0):,} of {tries:,}" if tries else "not tried",
-        f"query {int(gene.get('queries') or 0):,}",
+        f"query {found:,}" if found else "bred",
     )
     return Tile(reduced(image), f"gene {gene.get('number')}", lines)

@@ -12,7 +12,7 @@ from ..studies.attack.results import Results
 from . import attack_gallery, attack_plots
 from .attack_findings import aim, findings
 from .attack_plots import Line
-from .attack_tables import Group, Numbers, Row, class_name
+from .attack_tables import Group, Numbers, Row, Share, class_name
 from .attack_words import between, classifier_of, distance, ending, name_of, percent, queries, size
 from .drawing_findings import count
 from .page import Block, Code, More, Page, Picture, Section, Text
@@ -108,13 +108,14 @@ def _summary(results: Results, numbers: Numbers) -> Sheet:
     assert success is not None
     interval = f"95% interval {between(numbers.interval)}" if numbers.interval else ""
     mean = queries(numbers.mean)
+    fooled = f"{len(numbers.fooled):,}: {percent(success.estimate)}"
+    wilson = f"95% Wilson interval {between(success.interval, share=True)}" if success.interval else ""
     rows: list[tuple[Any, ...]] = [
         ("images attacked", f"{success.n:,}"),
-        ("fooled", Note(f"{len(numbers.fooled):,}: {percent(success.estimate)}", f"95% Wilson interval "
-                        f"{between(success, share=True)}")),
+        ("fooled", Note(fooled, wilson) if wilson else fooled),
         ("mean queries, a failure counted as the budget", Note(mean, interval) if interval else mean),
         ("median queries, likewise", queries(numbers.median)),
-    ]  # fmt: skip
+    ]
     for share, needed in numbers.by:
         what = "all images are fooled by query" if share == 1 else f"{share:.0%} of images are fooled by query"
         rows.append((what, None if needed is None else queries(needed)))
@@ -190,14 +191,22 @@ def _groups(results: Results, groups: Sequence[Group], what: str, caption: str) 
             name_of(class_name(results, group.number)),
             group.attacked,
             group.fooled,
-            Note(percent(group.success.estimate), between(group.success, share=True)) if group.success else None,
+            _share(group.success),
             group.mean,
             group.median,
             group.skipped,
         )
         for group in groups
     )
-    return Sheet(f"{caption} Wilson intervals; a failure counts as the budget.", columns, rows)
+    wilson = " Wilson intervals;" if any(group.success and group.success.interval for group in groups) else ""
+    return Sheet(f"{caption}{wilson or ' In means'} a failure counts as the budget.", columns, rows)
+
+
+def _share(success: Share | None) -> Note | str | None:
+    """A share for a cell, above its interval if it has one."""
+    if success is None or success.interval is None:
+        return percent(success.estimate) if success else None
+    return Note(percent(success.estimate), between(success.interval, share=True))
 
 
 def _images(results: Results, numbers: Numbers) -> Iterable[Block]:

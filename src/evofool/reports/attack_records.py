@@ -65,14 +65,15 @@ def _image(results: Results, row: Row) -> dict[str, Any]:
 
 
 def _group(results: Results, group: Group) -> dict[str, Any]:
+    interval = group.success.interval if group.success else None
     return {
         "class": class_name(results, group.number),
         "attacked": group.attacked,
         "fooled": group.fooled,
         "skipped": group.skipped,
         "success": group.success.estimate if group.success else None,
-        "low": group.success.low if group.success else None,
-        "high": group.success.high if group.success else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
         "mean_queries": group.mean,
         "median_queries": group.median,
     }

@@ -65,13 +65,27 @@ class Learning(NamedTuple):
     firsts: tuple[tuple[int, float], ...]
 
 
+class Share(NamedTuple):
+    """Of attacked images, those that were fooled.
+
+    Attributes:
+        estimate: the share.
+        n: attacked images.
+        interval: Wilson's; None where images are not independent.
+    """
+
+    estimate: float
+    n: int
+    interval: Interval | None
+
+
 class Group(NamedTuple):
     """Images with something in common, such as their class.
 
     Attributes:
         number: of the class.
         attacked, fooled, skipped: images.
-        success: the share that was fooled, with Wilson's interval; None where none was attacked.
+        success: the share that was fooled; None where none was attacked.
         mean, median: queries, a failure counted as the budget; None likewise.
     """
 
@@ -107,7 +121,7 @@ class Numbers(NamedTuple):
     Attributes:
         rows: in the order of the list.
         skipped, unanswered: images that were not attacked, and why.
-        success: with Wilson's interval; None where nothing was attacked, and so are the next three.
+        success: the share that was fooled; None where nothing was attacked, and so are the next three.
         mean, median: queries, a failure counted as the budget.
         interval: of the mean, over images; None where they are not independent, or there are fewer than two.
         curve: who holds out.
@@ -167,12 +181,12 @@ def analyse(results: Results, findings: dict[str, int] | None = None) -> Numbers
     curve = survival_of(results)
     shares = bool(results.recipe.get("shares"))
     wanted = {image.target for image in results.images if image.target is not None}
-    classes = _groups(rows, [image.label for image in results.images])
+    classes = _groups(rows, [image.label for image in results.images], independent=not shares)
     return Numbers(
         rows=rows,
         skipped=sum(image.outcome == "skipped" for image in results.images),
         unanswered=sum(image.outcome == "unanswered" for image in results.images),
-        success=success_of(results.images),
+        success=success_of(results.images, independent=not shares),
         mean=mean(costs),
         median=median(costs),
         interval=None if shares else differences.mean_of(costs),
@@ -181,7 +195,9 @@ def analyse(results: Results, findings: dict[str, int] | None = None) -> Numbers
         learning=learning(in_order(results)) if shares and costs else None,
         classes=classes,
         differ=None if shares else _differ(rows, classes),
-        targets=_groups(rows, [image.target for image in results.images]) if len(wanted) > 1 else [],
+        targets=(
+            _groups(rows, [image.target for image in results.images], independent=not shares) if len(wanted) > 1 else []
+        ),
         seen=Counter((i.label, i.prediction) for i in results.images if i.outcome == "fooled"),
         shrunk=_shrunk(results),
     )
@@ -201,10 +217,16 @@ def survival_of(results: Results) -> Survival:
     return survival.kaplan_meier(costs, [image.outcome == "fooled" for image in found])
 
 
-def success_of(images: Iterable[Attacked]) -> Interval | None:
-    """The share of attacked images that were fooled, with Wilson's interval; None where none was attacked."""
+def success_of(images: Iterable[Attacked], *, independent: bool = True) -> Share | None:
+    """The share of attacked images that were fooled; None where none was attacked.
+
+    Args:
+        images: attacked ones and others.
+        independent: nothing is carried from image to image, so that there is an interval.
+    """
     outcomes = [image.outcome for image in images if image.attacked]
-    return wilson(outcomes.count("fooled"), len(outcomes))
+    found = wilson(outcomes.count("fooled"), len(outcomes))
+    return Share(found.estimate, found.n, found if independent else None) if found else None
 
 
 def in_order(results: Results) -> list[float]:
@@ -260,13 +282,13 @@ def median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def _groups(rows: Sequence[Row], keys: Sequence[int | None]) -> list[Group]:
+def _groups(rows: Sequence[Row], keys: Sequence[int | None], *, independent: bool) -> list[Group]:
     found = []
     for number in sorted({key for key in keys if key is not None}):
         mine = [row for row, key in zip(rows, keys, strict=True) if key == number]
         costs = [row.cost for row in mine if row.cost is not None]
         outcomes = [row.image.outcome for row in mine]
-        success = success_of(row.image for row in mine)
+        success = success_of((row.image for row in mine), independent=independent)
         found.append(
             Group(number, len(costs), outcomes.count("fooled"), outcomes.count("skipped"), success, mean(costs),
                   median(costs))

@@ -128,12 +128,12 @@ def _as_classes(dataset: Dataset, info: ClassifierInfo) -> Int[Tensor, " N"]:
     if not unknown:
         return torch.tensor([known[name] for name in dataset.class_names])[dataset.labels]
     unnamed = all(name == str(number) for number, name in enumerate(info.class_names))
-    if unnamed and len(dataset.class_names) <= len(known):
+    if unnamed and len(dataset.class_names) == len(known):
         return dataset.labels
     raise ClassifierError(
         f"{dataset.name} has images of '{unknown[0]}', and {info.name} knows no such class (but "
-        f"{', '.join(info.class_names[:8])}{' ...' if len(known) > 8 else ''}); rename the folders, or give the images "
-        "without class folders"
+        f"{', '.join(info.class_names[:8])}{' ...' if len(known) > 8 else ''}); rename the folders, name its classes "
+        "with --with class_names=FIRST,SECOND,..., or give the images without class folders"
     )
 
 
@@ -146,6 +146,10 @@ def goal_of(config: Config, info: ClassifierInfo) -> tuple[Goal, int | None]:
     classes = len(info.class_names)
     if not 1 <= config.k < classes:
         raise SpecError(f"top-k: k = {config.k}; expected from 1 to {classes - 1} of {classes} classes")
+    if info.kind == "label" and config.k > 1:
+        raise SpecError(
+            f"top-k: {info.name} answers with one class only, so k = {config.k} cannot be seen; leave it out"
+        )
     if config.target is None or config.target in SPECIAL:
         return Goal(config.target is not None, config.k), None
     return Goal(True, config.k), target_of(config.target, info)

@@ -110,14 +110,14 @@ def _pool(config: Config, shares: bool, info: ClassifierInfo, limit: Threat) -> 
     if config.pool is None:
         return None
     known = pools.load(Path(config.pool)) if shares else None
-    check_pool(known, config.pool, config.recipe, info, limit)
+    check_pool(known, config.pool, config.recipe, info, limit, config.target is not None)
     assert known is not None
     if config.fingerprint and pools.fingerprint(known) != config.fingerprint:
         raise SpecError(f"{config.pool}: is not the pool that the run began with; restore it from a copy")
     return known
 
 
-def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo, limit: Threat) -> None:
+def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo, limit: Threat, targeted: bool) -> None:
     """Refuse genes that an attack cannot begin with; None = nobody would use them.
 
     Raises:
@@ -134,8 +134,11 @@ def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo,
             f"{name}: knows {known.wins.shape[1]} classes, and {info.name} tells {len(info.class_names)} apart"
         )
     norm = known.about.get("norm")
-    if norm is not None and (norm == "l0") != (limit.norm == "l0"):
+    if norm is not None and norm != limit.norm:
         raise SpecError(f"{name}: its genes are of {norm}, and this attack is of {limit.norm}")
+    if known.about.get("targeted", targeted) is not targeted:
+        other = "are to be seen as a class" if targeted else "are to get away from theirs"
+        raise SpecError(f"{name}: was learned with another aim, and here images {other}; begin without it")
 
 
 def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -> Config:

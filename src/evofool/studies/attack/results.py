@@ -54,7 +54,7 @@ class Attacked:
         linf, l2, l0: distance of that image; gray levels in [0, 1], and pixels that differ.
         asked: the place in the order in which images were attacked, from 0; -1 = not attacked.
         tried: genes of the pool that were tried on it; -1 = there is no pool.
-        gene: the gene of the pool that fooled it as it was, or that the search began from; -1 = none.
+        gene: the gene of the pool that fooled it as it was; -1 = none.
         original, adversarial: PNG files in the run directory; the latter "" where the image was not attacked.
         shrunk: None where nothing was shrunk.
     """

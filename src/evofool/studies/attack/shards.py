@@ -184,6 +184,10 @@ def assault(
     count = len(x)
     answers = ledger.ask(x, torch.arange(count), ("as they are",))
     answered = answers.status == Status.ANSWERED
+    if count and not bool(answered.any()):
+        raise ClassifierError(
+            f"{info.name} gave no usable answer to any of {count:,} images as they are; `evofool doctor` says why"
+        )
     own = torch.where(answered, answers.scores.nan_to_num(nan=-torch.inf).argmax(1), NO_LABEL)
     labels = torch.where(labels == NO_LABEL, own, labels)
     if targets is None:
@@ -203,12 +207,13 @@ def assault(
         objective=goal.objective,
         criterion=goal.criterion,
         ledger=ledger,
-        pool=pool,
+        pool=None if pool is None else pools.fitted(pool, limit.norm, limit.size),
         budget=config.budget if config.budget_total is not None else None,
         on_round=on_round,
     )
     if evaded.pool is not None:
-        about = {"norm": limit.norm, "size": limit.size, "classifier": info.name, "classes": list(info.class_names)}
+        about: dict[str, Any] = {"norm": limit.norm, "size": limit.size, "targeted": goal.targeted}
+        about |= {"classifier": info.name, "classes": list(info.class_names)}
         evaded = dataclasses.replace(evaded, pool=dataclasses.replace(evaded.pool, about=about))
     if on_round:
         on_round(count - len(rows), 0)
@@ -230,6 +235,7 @@ def _smaller(x: Float[Tensor, "N C H W"], found: Assaulted, *, config: Config, l
     limit = threat(config.norm, config.size, info.image_shape)
     goal, _ = goal_of(config, info)
     before = distance(found.images, x, limit.measure)
+    known = found.targets.clamp(min=0)  # of an image without a label and without an answer there is none
     began = ledger.needed
     shrunk: Shrunk | None = None
     if limit.norm in ("linf", "l2"):
@@ -238,7 +244,7 @@ def _smaller(x: Float[Tensor, "N C H W"], found: Assaulted, *, config: Config, l
             found.images,
             found.scores,
             norm=limit.norm,
-            labels=found.targets,
+            labels=known,
             wanted=found.fooled,
             criterion=goal.criterion,
             accounts=torch.arange(len(x)),
@@ -252,9 +258,7 @@ def _smaller(x: Float[Tensor, "N C H W"], found: Assaulted, *, config: Config, l
         def holds(scores: Float[Tensor, "n K"], rows: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
             status = torch.zeros(1, len(rows), dtype=torch.int64)
             blank = torch.empty(1, len(rows), 0)
-            return goal.criterion(Evaluated(blank, blank, None, scores[None], found.targets[rows][None], status), info)[
-                0
-            ]
+            return goal.criterion(Evaluated(blank, blank, None, scores[None], known[rows][None], status), info)[0]
 
         shrunk = shrink(
             changed(found.images, x),
