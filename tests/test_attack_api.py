@@ -18,7 +18,7 @@ import evofool
 from evofool import evasion, recipes
 from evofool import pool as pools
 from evofool.attacks import Attacked
-from evofool.errors import ClassifierError, SpecError, UserError
+from evofool.errors import ClassifierError, DamagedRunError, SpecError, UserError
 from evofool.rng import untouched
 
 SHAPE = attack_nets.SHAPE
@@ -203,6 +203,38 @@ def test_images_that_ask_for_gradients_are_fine() -> None:
     assert same(attack(x=images().double()), attack())
 
 
+def test_arrays_are_as_good_as_tensors() -> None:
+    x, y = images().numpy(), labels().numpy()
+    expected = attack()
+    assert same(attack(x=x, y=y), expected) and isinstance(expected.images, torch.Tensor)
+    frozen = x.copy()
+    frozen.setflags(write=False)
+    turned = np.ascontiguousarray(x[::-1])[::-1]
+    for other in (frozen, turned, x.astype(np.float64), x.astype(">f4")):
+        assert same(attack(x=other, y=y[::-1].copy()[::-1]), expected)
+    assert np.array_equal(x, images().numpy())
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    found = attack(eps=np.float32(0.25), budget=np.int64(60), seed=np.int32(0), k=np.int16(1))
+    assert same(found, attack(eps=0.25))
+    assert found.results.to_json() == attack(eps=0.25).results.to_json()
+
+
+def test_a_pool_may_be_the_file_or_the_run_that_has_it(tmp_path: Path) -> None:
+    first = attack()
+    assert first.pool is not None and len(first.pool)
+    file = tmp_path / "pool.safetensors"
+    pools.write(pools.to_bytes(first.pool), file)
+    expected = attack(pool=first.pool)
+    assert expected.results.images[0].tried > 0
+    for given in (file, str(file), tmp_path):
+        assert same(attack(pool=given), expected)
+    file.write_bytes(b"genes")
+    with pytest.raises(DamagedRunError, match="is not a pool of genes"):
+        attack(pool=file)
+
+
 # ---- the report
 
 
@@ -227,7 +259,9 @@ def test_a_report_of_it(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no tensor": ({"x": np.zeros((2, 1, 8, 8))}, "expected floats"),
+    "no tensor": ({"x": [[[[0.5] * 8] * 8]] * 8}, "images: found list; expected floats"),
+    "an array of bytes": ({"x": np.zeros((8, 1, 8, 8), np.uint8)}, "images: found uint8 [8, 1, 8, 8]; expected floats"),
+    "an array of one image": ({"x": np.zeros((1, 8, 8))}, "images: found float64 [1, 8, 8]; expected floats"),
     "bytes": ({"x": torch.zeros(8, 1, 8, 8, dtype=torch.uint8)}, "expected floats"),
     "no images": ({"x": torch.zeros(0, 1, 8, 8)}, "at least one image"),
     "one image by itself": ({"x": torch.zeros(1, 8, 8)}, "expected floats"),
@@ -243,6 +277,24 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such target": ({"target": "wolf"}, "wolf"),
     "a target too large": ({"target": 4}, "target: that of image 0 is 4"),
     "a target of no meaning": ({"target": "given"}, "given"),
+    "words for labels": ({"y": ["ant", "bee"]}, "labels: found ['ant', 'bee']; expected 8 whole numbers"),
+    "an array of words": ({"y": np.array(["ant"] * 8)}, "labels: found array(["),
+    "words for targets": ({"target": ["ant"] * 8}, "target: found ['ant', "),
+    "eps in words": ({"eps": "8/255"}, "eps: found '8/255'; expected a number, such as 0.03 or 8 / 255"),
+    "eps for each": ({"eps": [0.1, 0.2]}, "eps: found [0.1, 0.2]; expected a number"),
+    "half a pixel": ({"pixels": 2.5}, "pixels: found 2.5; expected a whole number"),
+    "a budget in words": ({"budget": "100"}, "budget: found '100'; expected a whole number"),
+    "half a query": ({"budget": 10.5}, "budget: found 10.5; expected a whole number"),
+    "a seed in words": ({"seed": "a"}, "seed: found 'a'; expected a whole number"),
+    "k is true": ({"k": True}, "k: found True; expected a whole number"),
+    "no name of a limit": ({"norm": 2}, "norm: found 2; expected a name"),
+    "no name of a recipe": ({"recipe": None}, "recipe: found None; expected a name"),
+    "settings in words": ({"settings": "fast"}, "settings: found 'fast'; expected names with values"),
+    "a pool that is not there": ({"pool": "nowhere.safetensors"}, "nowhere.safetensors: there is no such file"),
+    "a pool of another kind": ({"pool": [1]}, "pool: found [1]; expected the pool of an attack"),
+    "epsilon for eps": (
+        {"eps": None, "epsilon": 0.1}, "genepool has no argument 'epsilon'; did you mean 'eps'?"
+    ),
     "no limit": ({"norm": "none"}, "norm 'none': unknown"),
     "eps 0": ({"eps": 0.0}, "eps = 0: expected above 0"),
     "eps 8": ({"eps": 8}, "8 of 255 is 0.0314"),
@@ -258,7 +310,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a pool of other classes": ({"pool": pools.empty(SHAPE, 3)}, "3 classes"),
     "a pool for a recipe without one": ({"pool": pools.empty(SHAPE, 4), "recipe": "square"}, "square uses no pool"),
     "an unknown setting": ({"settings": {"colour": "red"}}, "colour"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -283,9 +335,8 @@ def test_a_recipe_that_needs_scores_is_refused_by_labels() -> None:
 
 
 def test_no_answers_are_no_success() -> None:
-    found = attack(attack_nets.mute(), settings={})
-    assert not bool(found.fooled.any()) and bool(found.skipped.all()) and found.predictions.tolist() == [-1] * COUNT
-    assert {image.outcome for image in found.results.images} == {"unanswered"}
+    with pytest.raises(UserError, match="gave no usable answer to any of 8 images"):
+        attack(attack_nets.mute(), settings={})
     found = evofool.attack(attack_nets.half(), images(), eps=0.08, budget=30)
     light = images()[:, 0, 0, 0] > 0.9
     assert torch.equal(found.skipped, light) and found.predictions[light].tolist() == [-1] * int(light.sum())
@@ -293,3 +344,4 @@ def test_no_answers_are_no_success() -> None:
 
 def test_the_package_gives_it_by_name() -> None:
     assert evofool.attack is evofool.attacks.attack and "attack" in evofool.__all__
+    assert evofool.UserError is UserError and "UserError" in evofool.__all__

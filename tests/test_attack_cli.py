@@ -427,6 +427,23 @@ def test_a_pool_is_shown(digits: tuple[Path, Any], tmp_path: Path, here: Any) ->
     assert shown.stdout.startswith(f"{count:,} genes from {images} images of digits, linf 0.247059")
     assert Image.open(tmp_path / "genes.png").width > 28
     assert here("show", "pool", str(tmp_path / "nowhere")).returncode == 2
+    assert here("show", "pool", str(digits[0])).stdout == here("show", "pool", str(file)).stdout
+    empty = here("show", "pool", str(tmp_path))
+    assert empty.returncode == 2 and "pool.safetensors: there is no such file" in empty.stderr
+
+
+def test_genes_are_shown_with_the_names_of_their_classes(tmp_path: Path, here: Any) -> None:
+    none = torch.zeros(2, 4, dtype=torch.int64)
+    known = dataclasses.replace(
+        pools.empty(attack_nets.SHAPE, 4), about={"classes": list(attack_nets.NAMES)},
+        genes=torch.ones(2, *attack_nets.SHAPE), labels=torch.tensor([3, 0]), predictions=torch.tensor([2, 1]),
+        queries=torch.tensor([7, 0]), wins=none, tries=none.clone(), left=none.double(), squares=none.double(),
+    )  # fmt: skip
+    pools.write(pools.to_bytes(known), tmp_path / "pool")
+    shown = here("show", "pool", str(tmp_path / "pool"))
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"0  dog -> cat +0 +0  7 queries\n", shown.stdout)
+    assert re.search(r"1  ant -> bee +0 +0  bred\n", shown.stdout)
 
 
 @pytest.mark.parametrize(
@@ -649,6 +666,12 @@ WRONG = {
     "eps above 1": (["--eps", "8"], "8 of 255 is 0.0314"),
     "eps less than a gray level": (["--eps", "0.001"], "less than one gray level"),
     "eps that is no number": (["--eps", "nan"], "expected above 0"),
+    "eps in words": (["--eps", "small"], "--eps small: expected a number, such as 0.03 or 8/255"),
+    "eps over nothing": (["--eps", "8/"], "--eps 8/: expected a number"),
+    "eps over 0": (["--eps", "8/0"], "--eps 8/0: expected a number"),
+    "eps over two": (["--eps", "8/255/2"], "--eps 8/255/2: expected a number"),
+    "no eps at all": (["--eps", ""], "--eps : expected a number"),
+    "a ratio below 0": (["--eps", "-8/255"], "eps = -0.0313725: expected above 0"),
     "an L2 radius beyond all images": (["--norm", "l2", "--eps", "8.1"], "expected at most 8 "),
     "no pixels": (["--pixels", "0"], "pixels = 0: expected above 0"),
     "more pixels than there are": (["--pixels", "65"], "expected at most 64 "),
@@ -703,6 +726,19 @@ def test_wrong_input_is_refused_in_one_line(case: str, folders: Path, tmp_path: 
     more, said = WRONG[case]
     done = here(*words(folders, "animals", "sorted", *more), "-o", str(tmp_path / "run"))
     refused(done, said, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("short_report")
+def test_eps_may_be_a_ratio(folders: Path, tmp_path: Path, here: Any) -> None:
+    for name, text in (("ratio", "16/255"), ("number", repr(16 / 255))):
+        done = here(*words(folders, "animals", "sorted", "--eps", text), "-q", "-o", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    assert bare(tmp_path / "ratio") == bare(tmp_path / "number")
+    found = study(tmp_path / "ratio")
+    assert found["limit"] == "L-inf 16/255" and f"--eps {16 / 255!r} " in found["command"]
+    more = ["--norm", "l2", "--eps", " 3 / 2 ", "--recipe", "square", "--images", "2"]
+    assert here(*words(folders, "animals", "sorted", *more), "-q", "-o", str(tmp_path / "l2")).returncode == 0
+    assert study(tmp_path / "l2")["size"] == 1.5
 
 
 def test_without_a_limit_nothing_begins(folders: Path, tmp_path: Path, here: Any) -> None:

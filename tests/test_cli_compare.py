@@ -46,7 +46,7 @@ def ran(
     queries: Sequence[int], name: str = "square", *, seed: int = 0, shares: bool = False,
     order: Sequence[int] | None = None, arguments: dict[str, Any] | None = None, **changes: Any,
 ) -> Results:  # fmt: skip
-    """A run with a budget of 100: so many queries for each image; 100 = it held out."""
+    """A run with a budget of 100: so many queries for each image; 100 = it held out; shuffled if it shares."""
     places = list(order or range(len(queries)))
     images = [
         image(n, min(99, took), "failed" if took >= 100 else "fooled", asked=places[n])
@@ -54,7 +54,7 @@ def ran(
     ]
     results = made(images, seed=seed, **changes)
     about = {**results.recipe, "name": name, "shares": shares, "arguments": arguments or {}}
-    return dataclasses.replace(results, recipe=about)
+    return dataclasses.replace(results, recipe=about, config={"shuffle": shares, **results.config})
 
 
 def compared(*runs: Results) -> attack_comparison.Comparison:
@@ -189,6 +189,66 @@ def test_nor_is_it_surer_than_its_runs():
     runs = [ran([100] * (40 - many) + [5] * many, "genepool", seed=many, shares=True) for many in (0, 20, 40)]
     found = compared(ran([9] * 40), *runs).entries[1].success
     assert found == (0.5, pytest.approx(0, abs=1e-4), pytest.approx(1, abs=1e-4))
+
+
+def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
+    generator = np.random.default_rng(3)
+    costs = [generator.integers(1, 99, 30).tolist() for _ in range(4)]
+    plain = {"config": {"shuffle": False}}
+    other = ran(costs[3], "random")
+    told = "Runs of genepool took the images in the same order"
+    same = [ran(costs[seed], "genepool", seed=seed, shares=True, **plain) for seed in range(3)]
+    drawn = [ran(costs[seed], "genepool", seed=seed, shares=True) for seed in range(3)]
+    turned = ran(costs[1], "genepool", seed=1, shares=True, order=[*reversed(range(30))], **plain)
+    for runs, alike in (
+        (same, True),
+        (drawn, False),  # by chance the same
+        ([*drawn, dataclasses.replace(same[0], seed=9)], False),
+        ([same[0], turned], False),  # a list in another order
+        ([same[0], turned, same[2]], True),
+        ([*same[:2], drawn[2]], True),
+    ):
+        found = compared(other, *runs)
+        entry = found.entries[1]
+        assert entry.alike == alike
+        assert not found.entries[0].alike
+        for estimate in (
+            entry.mean, entry.success, entry.against, found.pairs[0].ratio, *(point.mean for point in entry.learning)
+        ):  # fmt: skip
+            assert estimate is not None
+            assert (estimate.low is None) == alike == (estimate.high is None)
+        assert entry.mean.value == pytest.approx(np.mean([run.mean for run in entry.runs]))
+        text = " ".join(attack_comparison_page.sentences(found))
+        assert text.count(told) == alike
+        assert ("Give `evofool attack` --shuffle" in text) == alike
+        assert "fewer than two" not in text
+    # Runs that share nothing are repetitions in any order.
+    found = compared(ran(costs[0]), ran(costs[1], seed=1), other)
+    assert not found.entries[0].alike
+    assert found.entries[0].mean.low is not None
+    assert told not in " ".join(attack_comparison_page.sentences(found))
+
+
+def test_one_run_that_shares_has_no_interval_at_all():
+    found = compared(ran([9] * 40), ran([5] * 20 + [100] * 20, "genepool", shares=True))
+    assert found.entries[1].success == (0.5, None, None)
+    assert found.entries[0].success.low is not None
+    assert "fewer than two runs" in " ".join(attack_comparison_page.sentences(found))
+
+
+def test_runs_with_and_without_a_cache_are_told_apart():
+    without = {"config": {"cache": False}}
+
+    def told(*runs: Results) -> list[str]:
+        return [text for text in attack_comparison_page.sentences(compared(*runs)) if "no cache" in text]
+
+    assert told(ran([9, 9]), ran([8, 8], seed=1), ran([7, 7], "random", **without)) == [
+        "1 of 3 runs had no cache (as with --no-cache): they were charged for an image each time that they asked about "
+        "it, the others only once."
+    ]
+    assert told(ran([9, 9]), ran([8, 8], seed=1, **without))
+    assert not told(ran([9, 9]), ran([8, 8], "random"))
+    assert not told(ran([9, 9], **without), ran([8, 8], "random", **without))
 
 
 def test_holm_is_over_all_pairs_for_success_too():

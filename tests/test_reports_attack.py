@@ -158,6 +158,29 @@ def test_a_mean_has_an_interval_only_where_images_are_independent():
     assert shared.learning is not None
 
 
+def test_a_share_has_an_interval_only_where_images_are_independent(tmp_path: Path):
+    images = [image(n, 1 + n, target=1 + n % 2) for n in range(20)]
+    for recipe, there in (({}, True), ({"recipe": SHARING}, False)):
+        results = made(images, **recipe)
+        found = attack_tables.analyse(results)
+        groups = [found, *found.classes, *found.targets]
+        assert len(groups) == 4
+        for each in groups:
+            assert each.success is not None
+            assert (each.success.estimate, each.success.interval is not None) == (1, there)
+        verdict = attack.sentences(results)[0]
+        assert ("on 20 of 20 attacked images (100.0%; 95% interval 83.9% to 100.0%)" in verdict) == there
+        assert ("on 20 of 20 attacked images (100.0%) within L-inf 76/255 (goal:" in verdict) != there
+        path = tmp_path / str(there)
+        text = Reader(whole(results, path)).text
+        assert text.count("Wilson interval") == (3 if there else 0)  # of all, by class, by target
+        assert ("83.9%" in text) == there
+        rows = [*table(path, "classes"), *table(path, "targets")]
+        assert len(rows) == 3
+        assert {(row["low"] is not None, row["high"] is not None) for row in rows} == {(there, there)}
+        assert ("intervals are taken over runs: `evofool compare`" in " ".join(attack.sentences(results))) != there
+
+
 def test_shrinking_is_apart_from_the_search():
     sizes = [(40, shrinking(76 / 255)), (60, shrinking(76 / 255, 5, 0)), (76, None)]
     images = [image(n, 10, linf=size / 255, shrunk=each) for n, (size, each) in enumerate(sizes)]
@@ -393,7 +416,7 @@ def test_the_same_results_give_the_same_bytes_and_others_do_not(tmp_path: Path):
 
 
 def test_the_pool_is_shown_by_wins(tmp_path: Path):
-    genes = [gene(0, 1), gene(1, 6), gene(2, 0, file="images/nowhere.png"), gene(3, 0, tries=0)]
+    genes = [gene(0, 1), gene(1, 6), gene(2, 0, file="images/nowhere.png"), gene(3, 0, tries=0, queries=0)]
     results = made(recipe=SHARING, pool={"genes": genes, "file": "pool.safetensors"})
     draw(results, tmp_path)
     (tmp_path / "images" / "nowhere.png").unlink()
@@ -403,6 +426,7 @@ def test_the_pool_is_shown_by_wins(tmp_path: Path):
     assert re.findall(r"gene \d", reader.text) == ["gene 1", "gene 0", "gene 3"]
     assert "won 6 of 10" in reader.text
     assert reader.text.count("not tried") == 1
+    assert re.findall(r"query \d+|bred(?!”)", reader.text) == ["query 6", "query 5", "bred"]
     assert [row["wins"] for row in table(tmp_path, "pool")] == [1, 6, 0, 0]
     empty = Reader(whole(made(recipe=SHARING, pool={"genes": [], "file": ""}), tmp_path / "empty"))
     assert "The pool is empty" in empty.text

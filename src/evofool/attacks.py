@@ -111,7 +111,8 @@ def attack(
     Args:
         model: a PyTorch module, a function of images, an estimator, or whatever `load_classifier` takes. It gets images
             in [0, 1]: normalising is its own affair.
-        images: [N C H W] floats in [0, 1], a tensor or an array; rounded to 1/255, as a file holds them, before anything is asked.
+        images: [N C H W] floats in [0, 1], a tensor or an array; rounded to 1/255, as a file holds them, before
+            anything is asked.
         labels: [N], the class of each; None = what the model says of the image as it is.
         norm: "linf", "l2", "l0", "patch" or "frame".
         eps: how much may change: the radius of "linf" (1 = full white; read as a whole number of 1/255) and "l2", the
@@ -202,7 +203,8 @@ def _check_names(recipe: Any, norm: Any, arguments: Mapping[str, Any]) -> None:
     own = [name for name, each in inspect.signature(attack).parameters.items() if each.kind is each.KEYWORD_ONLY]
     for argument in arguments:
         if argument not in known[recipe].arguments:
-            raise SpecError(f"{recipe} has no argument '{argument}'{nearest(argument, [*own, *known[recipe].arguments])}")
+            hint = nearest(argument, [*own, *known[recipe].arguments])
+            raise SpecError(f"{recipe} has no argument '{argument}'{hint}")
 
 
 def _whole(name: str, value: Any) -> int:
@@ -241,8 +243,8 @@ def _images(given: Any) -> Tensor:
     """A tensor, whatever they came in."""
     found = given
     if isinstance(given, np.ndarray) and given.dtype.kind == "f":
-        # Of this machine's byte order, without negative strides, and writable: else PyTorch does not take it.
-        found = torch.from_numpy(np.require(given, given.dtype.newbyteorder("="), ["C", "W"]))
+        # In the processor's order of bytes, without negative strides, and writable: else PyTorch does not take it.
+        found = torch.from_numpy(np.require(given, given.dtype.newbyteorder("="), ["A", "C", "W"]))
     if not isinstance(found, Tensor) or found.ndim != 4 or not len(found) or not found.is_floating_point():
         there = isinstance(given, Tensor | np.ndarray)
         what = f"{given.dtype} {list(given.shape)}" if there else type(given).__name__
@@ -265,7 +267,8 @@ def _labels(given: Any, count: int, classes: int, name: str) -> Int[Tensor, " N"
     if given is None:
         return torch.full((count,), NO_LABEL, dtype=torch.int64)
     try:
-        found = torch.as_tensor(given).detach().cpu()
+        array = isinstance(given, np.ndarray)
+        found = torch.as_tensor(np.ascontiguousarray(given) if array else given).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise SpecError(f"{name}: found {_shown(given)}; expected {count} whole numbers") from None
     if found.shape != (count,) or found.is_floating_point() or found.is_complex():

@@ -93,9 +93,9 @@ def told(found: Comparison) -> Iterable[tuple[str, str]]:
     for entry in found.entries:
         if entry.alike:
             yield (
-                f"Runs of {name_of(entry.name)} took the images in the same order, and it carries what worked from image "
-                "to image: they are no repetitions, and there is no interval over them. Give `evofool attack` --shuffle, "
-                "so that each seed has an order of its own.",
+                f"Runs of {name_of(entry.name)} took the images in the same order, and it carries what worked from "
+                "image to image: they are no repetitions, and there is no interval over them. Give `evofool attack` "
+                "--shuffle, so that each seed has an order of its own.",
                 "runs",
             )
     yield from _cached(found)
@@ -113,8 +113,8 @@ def _cached(found: Comparison) -> Iterable[tuple[str, str]]:
     without = caches.count(False)
     if 0 < without < len(caches):
         yield (
-            f"{without:,} of {len(caches):,} runs had no cache (as with --no-cache): they were charged for an image each "
-            "time that they asked about it, the others only once.",
+            f"{without:,} of {len(caches):,} runs had no cache (as with --no-cache): they were charged for an image "
+            "each time that they asked about it, the others only once.",
             "runs",
         )
 

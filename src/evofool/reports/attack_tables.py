@@ -93,7 +93,7 @@ class Group(NamedTuple):
     attacked: int
     fooled: int
     skipped: int
-    success: Interval | None
+    success: Share | None
     mean: float | None
     median: float | None
 
@@ -138,7 +138,7 @@ class Numbers(NamedTuple):
     rows: list[Row]
     skipped: int
     unanswered: int
-    success: Interval | None
+    success: Share | None
     mean: float | None
     median: float | None
     interval: Interval | None
