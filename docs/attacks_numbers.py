@@ -376,12 +376,15 @@ class Promise(NamedTuple):
 
 
 PROMISES = (
-    Promise("mnist-cnn-linf-0.3-1000", "MNIST CNN, L-inf 0.3, budget 1,000", ("square",), 0.35, 0.1),
+    Promise("mnist-cnn-linf-0.3-1000", "MNIST CNN, L-inf 0.3, budget 1,000", ("square", "square p=0.3"), 0.35,
+            0.1),
     Promise("mnist-cnn-linf-0.3-1000", "the same", ("torchattacks square",), 0.35, 0.1),
-    Promise("mnist-cnn-linf-0.15-1000", "the same, L-inf 0.15", ("square",), 0.75, gain="not lower"),
+    Promise("mnist-cnn-linf-0.15-1000", "the same, L-inf 0.15", ("square", "square p=0.3"), 0.75,
+            gain="not lower"),
     Promise("mnist-robust-linf-0.3-5000", "adversarially trained, L-inf 0.3, budget 5,000", ("square",), 1.0,
             gain="not lower"),
-    Promise("cifar-cnn-linf-8-255-5000", "CIFAR-10 CNN, L-inf 8/255, budget 5,000", ("square",), 0.5),
+    Promise("cifar-cnn-linf-8-255-5000", "CIFAR-10 CNN, L-inf 8/255, budget 5,000",
+            ("square", "square p=0.3", "square p=0.05"), 0.5),
     Promise("mnist-cnn-l2-2-1000", "MNIST CNN, L2 2.0, budget 1,000", ("square",), 0.7, gain=0.1),
     Promise("cifar-cnn-l2-1-1000", "CIFAR-10 CNN, L2 1.0, budget 1,000", ("square",), 0.7, gain=0.1),
     Promise("mnist-cnn-l0-10-1000", "MNIST CNN, 10 pixels, budget 1,000", ("sparse-rs", "brusle"), 0.6,

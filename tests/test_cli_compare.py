@@ -195,7 +195,7 @@ def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
     generator = np.random.default_rng(3)
     costs = [generator.integers(1, 99, 30).tolist() for _ in range(4)]
     plain = {"config": {"shuffle": False}}
-    other = ran(costs[3], "random")
+    other = [ran(costs[3], "random"), ran(costs[2], "random", seed=1)]
     told = "Runs of genepool took the images in the same order"
     same = [ran(costs[seed], "genepool", seed=seed, shares=True, **plain) for seed in range(3)]
     drawn = [ran(costs[seed], "genepool", seed=seed, shares=True) for seed in range(3)]
@@ -208,7 +208,7 @@ def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
         ([same[0], turned, same[2]], True),
         ([*same[:2], drawn[2]], True),
     ):
-        found = compared(other, *runs)
+        found = compared(*other, *runs)
         entry = found.entries[1]
         assert entry.alike == alike
         assert not found.entries[0].alike
@@ -223,7 +223,7 @@ def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
         assert ("Give `evofool attack` --shuffle" in text) == alike
         assert "fewer than two" not in text
     # Runs that share nothing are repetitions in any order.
-    found = compared(ran(costs[0]), ran(costs[1], seed=1), other)
+    found = compared(ran(costs[0]), ran(costs[1], seed=1), *other)
     assert not found.entries[0].alike
     assert found.entries[0].mean.low is not None
     assert told not in " ".join(attack_comparison_page.sentences(found))
