@@ -128,7 +128,8 @@ def evade(
         victims: the images.
         accounts: the search of the ledger that pays for each.
         seeds: of each.
-        algorithm: an `Attack`; one that has `sharing` learns across images, see `sharing`.
+        algorithm: an `Attack`; one that has `sharing` learns across images, see `sharing`. One that asks about several
+            perturbations of an image at a time says how many as `together`.
             One that has `asks`, an encoding, looks there instead, and so outside the limit: what it finds there is no
             success, nor a best attempt.
         encoding, objective, criterion, ledger: the parts; see `contracts`.
@@ -159,7 +160,7 @@ def evade(
     asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
-        len(victims), at_once or max(1, 2 * info.micro_batch // _members(algorithm))
+        len(victims), at_once or max(1, 2 * info.micro_batch // getattr(algorithm, "together", 1))
     )
     if sharing is not None:
         line = Shared(
@@ -223,12 +224,6 @@ def evade(
 def spent_all(ledger: Ledger) -> bool:
     """Whether the budget for all together is spent."""
     return ledger.total is not None and ledger.store.total() >= ledger.total
-
-
-def _members(algorithm: Any) -> int:
-    """How many perturbations of one image are asked about together."""
-    known = (getattr(algorithm, name, None) for name in ("members", "population", "samples"))
-    return max((number for number in known if isinstance(number, int)), default=1)
 
 
 def _streams(rng: Stream, air: _Air) -> Stream:

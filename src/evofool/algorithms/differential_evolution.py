@@ -86,6 +86,11 @@ class DifferentialEvolution:
             raise SpecError("one-pixel attacks a number of pixels only; sparse-rs attacks patches and frames")
         check(self)
 
+    @property
+    def together(self) -> int:
+        """Perturbations of an image in one round."""
+        return self.population
+
     def init(self, victims: Victims) -> Evolved:
         """The images, without a population."""
         images, channels = victims.x.shape[:2]

@@ -112,6 +112,11 @@ class GenAttack:
             raise SpecError("genattack attacks L-inf only")
         check(self)
 
+    @property
+    def together(self) -> int:
+        """Perturbations of an image in one round."""
+        return self.members - 1
+
     def init(self, victims: Victims) -> State:
         """Populations of nothing but the image."""
         count = len(victims)

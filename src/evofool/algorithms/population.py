@@ -113,6 +113,11 @@ class Population:
                 f"elites = {self.genetic.elites} with members = {self.members}: expected fewer elites than members"
             )
 
+    @property
+    def together(self) -> int:
+        """Perturbations of an image in one round."""
+        return self.members
+
     def init(self, victims: Victims) -> State:
         """Nothing but the image itself."""
         genomes = torch.zeros(len(victims), self.members, *victims.x.shape[1:])

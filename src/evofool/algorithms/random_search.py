@@ -37,6 +37,11 @@ class RandomSearch:
         if self.members < 1:
             raise SpecError(f"members = {self.members}: expected at least 1")
 
+    @property
+    def together(self) -> int:
+        """Perturbations of an image in one round."""
+        return self.members
+
     def init(self, victims: Victims) -> Begun:
         """Nothing but the images."""
         return begin(victims)

@@ -369,6 +369,9 @@ def check_attack(attack: Any, *, budget: int = 150) -> None:
         assert _frozen(state), f"{name}: its state is not a frozen dataclass"
         odd = [tensor.shape for tensor in _tensors(state) if tensor.shape[:1] != (len(rows),)]
         assert not odd, f"{name}: a tensor of its state has shape {odd[0]}, and does not lead with B = {len(rows)}"
+        if not shares:
+            asked, said = genome.genes(attack.ask(state, _stream().rows(rows))).shape[1], getattr(attack, "together", 1)
+            assert asked == said, f"{name}: asks about {asked} perturbations together, and says {said}"
         evaded = evade(
             victims,
             accounts=torch.arange(len(rows)),
