@@ -116,7 +116,7 @@ class Population:
     @property
     def together(self) -> int:
         """Perturbations of an image in one round."""
-        return self.members
+        return self.members - self.genetic.elites
 
     def init(self, victims: Victims) -> State:
         """Nothing but the image itself."""
