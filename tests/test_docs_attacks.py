@@ -354,3 +354,17 @@ def test_labels_only_says_no_more_than_the_class(monkeypatch: pytest.MonkeyPatch
     assert answers.sum(1).tolist() == [1.0] * 9
     assert answers.argmax(1).tolist() == inner(x).argmax(1).tolist()
     assert set(answers.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_readme_tells_the_numbers_of_the_page() -> None:
+    """They are written by hand there."""
+    groups = {path.name.removesuffix(".json.gz"): path for path in (ROOT / "docs" / "attacks").glob("*.json.gz")}
+    name = "mnist-cnn-linf-0.3-1000"
+    found = numbers.group(name, numbers.read(groups[name]))
+    ours, theirs = found.entry("genepool"), found.entry("square")
+    assert ours and theirs and len(ours.runs) == len(theirs.runs) == 5
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    images = len(ours.runs[0].costs)
+    assert f"*{images} digits against a CNN that gets 99.5% right, within L-inf 0.3." in text
+    assert f"a mean of {ours.mean.value:.1f} queries over all {images}" in text
+    assert f"({numbers.firsts(ours)[0]:.1f} over the first 10), Square {theirs.mean.value:.1f}." in text

@@ -122,7 +122,7 @@ def _group(results: Results, shown: Shown, times: float) -> Group:
     )
     between = Tile(
         magnified(reduced_difference(shown.images.difference), times),
-        "difference" if times == 1 else f"difference × {number(times, 1).removesuffix('.0')}",
+        "change" if times == 1 else f"change × {number(times, 1).removesuffix('.0')}",
         (distance(results, image),),
     )
     return Group(f"{image.number}: {ending(image.name, 34)}{wanted}", (before, after, between))
