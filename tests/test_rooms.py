@@ -23,7 +23,11 @@ ROOMS = """
 ONLY_FOR = {"progress": {"cli"}}  # others take a callback: they must also work where nobody watches
 TALKERS = {"progress", "cli"}
 EVERYWHERE = {"__version__"}
-FRONT = {"evofool.classifiers.load_classifier", "evofool.attacks.attack"}  # what the package itself hands on
+FRONT = {  # what the package itself hands on
+    "evofool.classifiers.load_classifier",
+    "evofool.attacks.attack",
+    "evofool.errors.UserError",
+}
 
 FORBIDDEN_MODULES = {
     "random": "draws come from rng.Stream",

@@ -104,7 +104,9 @@ def arms() -> dict[str, Any]:
     """Every algorithm of the package by name, the genetic one once for each of several sets of operators."""
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(evofool.algorithms.__path__):
-        found[module.name] = importlib.import_module(f"evofool.algorithms.{module.name}").example()
+        example = getattr(importlib.import_module(f"evofool.algorithms.{module.name}"), "example", None)
+        if example is not None and not hasattr(example(), "encoding"):  # attacks begin from images of their own
+            found[module.name] = example()
     sets = [
         ("tournament single_point swap", {"selection": op("selection.tournament", size=3)}),
         (
