@@ -16,7 +16,7 @@ SOURCES = Path(__file__).resolve().parent.parent / "src" / "evofool"
 # A module imports only from its own room and from those above it.
 ROOMS = """
     errors shapes contracts rng genome spec files interrupts locks wal operators regions encodings objectives criteria
-    pool sharing algorithms threat networks padding classifiers variants data store metered delivery ledger search
+    pool sharing algorithms threat networks padding classifiers variants data store metered calls delivery ledger search
     shrink bisection evasion recipes checkpoint rundir runs checks adversarial augmentation finetune saving training
     doctor executors progress studies reports attacks testing cli
 """.split()  # noqa: SIM905

@@ -33,8 +33,8 @@ class ClassifierInfo:
         class_names: one for each of the K classes, in the order of the scores.
         image_shape: (C, H, W) that it accepts.
         fingerprint: SHA-256 over architecture and weights, hex.
-        micro_batch: rows in one call. A local classifier always gets exactly that many (the last call is padded), so
-            that rounding does not depend on who shares the batch.
+        micro_batch: rows in one call. A local classifier gets exactly that many (the last call is padded), or fewer
+            where that is known to give the same bits, so that rounding does not depend on who shares the batch.
         memory_format: layout its input is brought to, "contiguous" or "channels_last".
         concurrency: requests in flight at a time.
         metered: it costs something outside this machine.
@@ -78,6 +78,9 @@ class Classifier(Protocol):
     As many threads call it at a time as `info.concurrency` says. One that has an attribute `ahead` is called by so many
     more, and itself lets no more than `info.concurrency` be in flight: requests are made ready while others are waited
     for.
+
+    One that has a true attribute `steady` answers by the images alone, however often it is asked, and may be asked
+    about random ones besides, outside every account, to find out which smaller calls it answers alike; see `calls`.
     """
 
     info: ClassifierInfo

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Protocol
 
 import numpy as np
-import torch
 
+from .calls import calls_of, filled
 from .contracts import Classifier, Status
 from .errors import ClassifierError, OutOfMemoryError, TargetError
 from .shapes import Float, Tensor
@@ -47,7 +47,7 @@ class Delivered:
     Attributes:
         scores: [n K], NaN where there is no answer.
         status: [n].
-        padded: rows that filled calls.
+        padded: rows that filled calls, or were asked to find out which smaller calls answer alike.
     """
 
     def __init__(self, rows: int, classes: int):
@@ -65,8 +65,9 @@ class Delivered:
 class Delivery:
     """The way to one classifier.
 
-    A local one gets calls of `info.micro_batch` rows, the last one padded. A call that it fails at is cut in halves
-    until the images are found that it fails at; these have no answer. When there is not memory enough, all calls become
+    A local one gets calls of `info.micro_batch` rows, the last one padded, or smaller ones that are known to answer
+    alike, see `calls`. A call that it fails at is cut in halves until the images are found that it fails at; these have
+    no answer. When there is not memory enough, all calls become
     half as large from then on, which may change how scores are rounded: `on_smaller` is told.
 
     A remote one gets a request as a whole, and again after a failure, up to `tries` times; the wait doubles from try
@@ -94,6 +95,7 @@ class Delivery:
     ):
         self.classifier = classifier
         self.size = classifier.info.micro_batch
+        self._calls = calls_of(classifier)
         self._tries = tries or TRIES
         self._sleep = sleep
         self._on_smaller = on_smaller
@@ -139,6 +141,7 @@ class Delivery:
     # A local classifier -------------------------------------------------------------------------------------------
 
     def _in_calls(self, images: Tensor, books: Books, done: Delivered) -> None:
+        done.padded += self._calls.try_smaller(len(images), self.size, self._asked)
         waiting = deque(self._cut(range(len(images))))
         charged = True  # with the request; after the first failure each call by itself
         tried_elsewhere = False
@@ -176,7 +179,7 @@ class Delivery:
             if len(part) == 1 or self.size == 1:
                 words = f"{error}; there is not memory enough for a single image: make room and resume"
                 raise TargetError(words, fatal=True) from error
-            self.size = (self.size + 1) // 2
+            self.size = (self._calls.size(len(part), self.size) + 1) // 2
             if self._on_smaller:
                 self._on_smaller(self.size)
             return self._cut(part)
@@ -200,14 +203,12 @@ class Delivery:
         return not tried_elsewhere
 
     def _cut(self, rows: Sequence[int]) -> Iterator[list[int]]:
-        for first in range(0, len(rows), self.size):
-            yield list(rows[first : first + self.size])
+        return self._calls.cut(rows, self.size)
 
     def _call(self, images: Tensor, done: Delivered) -> np.ndarray:
         """The scores of so many rows in one call, padded to its size."""
         count = len(images)
-        if count < self.size:
-            images = torch.cat([images, images[-1:].expand(self.size - count, -1, -1, -1)])
+        images = filled(images, self._calls.size(count, self.size))
         answer = self._asked(images)[:count]
         done.padded += len(images) - count
         return answer

@@ -39,7 +39,8 @@ class Counts:
         failed: issued, but without a usable answer.
         lost: issued by a process that died before it could store the answers.
         repeated: asked again by the same search and answered from the cache; not issued.
-        padded: repeated rows that filled the last call of a local classifier, over all searches of the run.
+        padded: rows that a local classifier saw besides, over all searches of the run: repeated ones that filled a
+            call, and random ones with which smaller calls were tried (see `calls`).
     """
 
     issued: Int[Tensor, " B"]
@@ -85,9 +86,9 @@ class Ledger:
     budget's edge: the rows that come first in it are sent, the rest comes back `unsent`. An image that the same search
     has asked about before is answered from the cache, which holds the last 100,000 answers of each search.
 
-    A local classifier gets requests of 20 padded calls of `info.micro_batch` rows. A remote one gets requests of that
-    size, unpadded, `info.concurrency` of them at a time. What becomes of a request that fails stands in `Delivery`;
-    whatever is sent again is charged again, as far as the budget reaches.
+    A local classifier gets requests of 20 calls of `info.micro_batch` rows, padded as `calls` has it. A remote one gets
+    requests of that size, unpadded, `info.concurrency` of them at a time. What becomes of a request that fails stands
+    in `Delivery`; whatever is sent again is charged again, as far as the budget reaches.
 
     Args:
         classifier: what is asked.

@@ -71,7 +71,8 @@ def adopt(thing: Any, name: str, origin: str, settings: Settings, data: Dataset 
         )
     run = _on_arrays(thing) if settings.arrays == "numpy" else thing
     info, prepare, order = describe(Native(name, origin), run, settings, data)
-    return LocalClassifier(info, run, prepare=prepare, order=order)
+    # What a function of somebody's does beside answering, nobody knows.
+    return LocalClassifier(info, run, prepare=prepare, order=order, steady=False)
 
 
 def resolve(spec: str) -> Any:

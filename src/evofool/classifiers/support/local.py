@@ -66,6 +66,7 @@ class LocalClassifier:
         prepare: Prepare | None = None,
         order: Sequence[int] | None = None,
         card: Mapping[str, Any] | None = None,
+        steady: bool = True,
     ):
         """Put a model behind the contract.
 
@@ -76,8 +77,10 @@ class LocalClassifier:
             prepare: what it wants done to images.
             order: which of its outputs each class of `info` is; None = the same order.
             card: what else is known of it, JSON values only.
+            steady: it may be asked besides; see `contracts.Classifier`.
         """
         self.info = info
+        self.steady = steady
         self.card = dict(card or {})
         self.prepare = (prepare or Prepare()).check(info.image_shape, info.name)
         self._run = run
