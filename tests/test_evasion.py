@@ -386,6 +386,14 @@ def test_more_side_by_side_need_fewer_calls() -> None:
     assert calls[1] < calls[0]
 
 
+def test_all_are_in_the_air_as_far_as_memory_goes_but_with_a_budget_for_all_what_fills_two_calls() -> None:
+    for total, most in ((None, IMAGES), (10_000, 4)):
+        never = Constant([0.0, 0.0, 1.0], SHAPE, micro_batch=2)
+        found = attack("random", "linf", classifier=never, budget=5, total=total, cache=False)
+        assert len(found.books.asked[1]) == most
+    assert IMAGES > 4
+
+
 # ---- an attack that does nothing
 
 

@@ -54,6 +54,31 @@ def test_without_an_origin_halves_go_to_the_even_byte():
     assert bool(((sent - genes[halves] * 255).abs() == 0.5).all())
 
 
+def test_no_images_are_none():
+    for x in (None, torch.zeros(0, 1, 3, 3)):
+        assert to_lattice(torch.zeros(0, 2, 1, 3, 3), x).shape == (0, 2, 1, 3, 3)
+
+
+def chosen_by_masks(genes, x):
+    """The same in the words of the docstring: what is whole stays, the rest goes down above x and up below it."""
+    levels = genes * 255
+    levels = torch.where((levels - levels.round()).abs() < 1e-4, levels.round(), levels)
+    return torch.where(levels > (x[:, None] * 255).round(), levels.floor(), levels.ceil()) / 255
+
+
+def test_rounding_by_arithmetic_is_rounding_by_choice_to_the_bit():
+    rng = stream(40)
+    x = LATTICE[rng["x"].integers(256, 3, 8, 8)]
+    whole = rng["whole"].integers(256, 2, 3, 8, 8)
+    edges = torch.tensor([0.0, 1e-4, -1e-4, 0.99e-4, -0.99e-4, 1.01e-4, -1.01e-4, 0.5, -0.5, 0.3, -0.3])
+    near = (whole + edges[rng["edge"].integers(len(edges), 2, 3, 8, 8)]) / 255
+    moved = x[:, None] + (rng["step"].uniform(2, 3, 8, 8) - 0.5) * rng["size"].uniform(2, 1, 1, 1) ** 8
+    for genes in (rng["genes"].uniform(2, 3, 8, 8), near.clamp(0, 1), moved.clamp(0, 1), whole / 255):
+        sent, expected = to_lattice(genes.clone(), x), chosen_by_masks(genes, x)
+        assert sent.numpy().tobytes() == expected.numpy().tobytes()
+    assert bool((to_lattice(moved.clamp(0, 1), x) != moved.clamp(0, 1)).any())
+
+
 @pytest.mark.parametrize(
     ("level", "origin", "expected"), [(10.7, 3, 10), (10.3, 20, 11), (10.7, 10, 10), (10.3, 11, 11)]
 )

@@ -26,8 +26,8 @@ TELLING = 0.5  # share of scores that have to differ from all others: what is 0 
 class Calls:
     """The calls of one classifier.
 
-    What rows are filled with is counted. When this comes to as many rows as trying takes, smaller calls are tried:
-    so that it never takes more than twice what it could have spared.
+    What rows are filled with is counted. When this comes to as many rows as trying takes, calls of 4, 8, 16, ... rows
+    are tried: so that it never takes more than twice what it could have spared.
 
     Attributes:
         sizes: of calls that are answered like full ones, the smallest first; without the full one.
@@ -51,8 +51,8 @@ class Calls:
         self._tried = not self._able
         self._threads = torch.get_num_threads()
 
-    def cut(self, rows: Sequence[int], full: int) -> Iterator[list[int]]:
-        """The rows of each call.
+    def cut(self, rows: Sequence[int], full: int) -> Iterator[Sequence[int]]:
+        """The rows of each call, ranges of a range.
 
         Args:
             rows: what is asked about.
@@ -60,7 +60,7 @@ class Calls:
         """
         first = 0
         for size in self._plan(len(rows), full):
-            yield list(rows[first : first + size])
+            yield rows[first : first + size]
             first += size
 
     def size(self, rows: int, full: int) -> int:

@@ -21,6 +21,8 @@ def among_first(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -> Bo
     A class that a top-k answer leaves out is among no first ones.
     """
     scores = evaluated.scores
+    if k == 1 and info.kind != "top-k":  # the same in a third of the time
+        return ~scores.isnan().any(-1) & (scores.argmax(-1) == evaluated.labels)
     own = scores.gather(-1, evaluated.labels[..., None])
     number = torch.arange(scores.shape[-1], device=scores.device)
     before = (scores > own) | ((scores == own) & (number < evaluated.labels[..., None]))
@@ -34,6 +36,8 @@ def not_among_first(evaluated: Evaluated, info: ClassifierInfo, *, k: int = 1) -
     Of a class that a top-k answer leaves out that is known only if the answer has k others.
     """
     scores = evaluated.scores
+    if k == 1 and info.kind != "top-k":
+        return misclassified(evaluated, info)
     own = scores.gather(-1, evaluated.labels[..., None])
     others = (scores > own).sum(-1) >= k
     first = among_first(evaluated, info, k=k)

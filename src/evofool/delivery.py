@@ -57,9 +57,13 @@ class Delivered:
 
     def take(self, rows: Sequence[int], answer: np.ndarray) -> None:
         """Answers that came; NaN somewhere, or no finite score to choose, is none."""
+        into = _places(rows)
         usable = np.isfinite(answer.max(1))
-        self.scores[rows] = np.where(usable[:, None], answer, np.nan)
-        self.status[rows] = np.where(usable, _ANSWERED, _FAILED)
+        if usable.all():
+            self.scores[into], self.status[into] = answer, _ANSWERED
+        else:
+            self.scores[into] = np.where(usable[:, None], answer, np.nan)
+            self.status[into] = np.where(usable, _ANSWERED, _FAILED)
 
 
 class Delivery:
@@ -142,7 +146,7 @@ class Delivery:
 
     def _in_calls(self, images: Tensor, books: Books, done: Delivered) -> None:
         done.padded += self._calls.try_smaller(len(images), self.size, self._asked)
-        waiting = deque(self._cut(range(len(images))))
+        waiting: deque[Sequence[int]] = deque(self._cut(range(len(images))))
         charged = True  # with the request; after the first failure each call by itself
         tried_elsewhere = False
         while waiting:
@@ -152,7 +156,7 @@ class Delivery:
                 if not part:
                     continue
             try:
-                answer = self._call(images if len(part) == len(images) else images[part], done)
+                answer = self._call(images if len(part) == len(images) else images[_places(part)], done)
             except TargetError as error:
                 books.failed(done, part, [row for later in waiting for row in later] if charged else [])
                 charged = False
@@ -170,7 +174,7 @@ class Delivery:
             if self._in_a_row == IN_A_ROW:
                 self._give_up(TargetError("no image of the last requests was answered"), IN_A_ROW)
 
-    def _smaller(self, part: list[int], error: TargetError, done: Delivered) -> Iterator[list[int]]:
+    def _smaller(self, part: Sequence[int], error: TargetError, done: Delivered) -> Iterator[Sequence[int]]:
         """What a call that failed becomes."""
         if error.fatal:
             self._given_up.set()
@@ -202,7 +206,7 @@ class Delivery:
             self._give_up(error, alone)
         return not tried_elsewhere
 
-    def _cut(self, rows: Sequence[int]) -> Iterator[list[int]]:
+    def _cut(self, rows: Sequence[int]) -> Iterator[Sequence[int]]:
         return self._calls.cut(rows, self.size)
 
     def _call(self, images: Tensor, done: Delivered) -> np.ndarray:
@@ -216,13 +220,13 @@ class Delivery:
     # A metered one ------------------------------------------------------------------------------------------------
 
     def _with_tries(self, images: Tensor, books: Books, done: Delivered, held: Sequence[int]) -> None:
-        rows = list(range(len(images)))
+        rows: Sequence[int] = range(len(images))
         for number in range(self._tries):
             if not rows:
                 return
             before = self._failures
             try:
-                answer = np.concatenate([self._asked(images[part]) for part in self._cut(rows)])
+                answer = np.concatenate([self._asked(images[_places(part)]) for part in self._cut(rows)])
             except TargetError as error:
                 books.failed(done, rows, [])
                 self._count(error, before)
@@ -293,3 +297,8 @@ class Delivery:
                 f"expected [0, 1]: does it give logits?"
             )
         return scores.numpy()
+
+
+def _places(rows: Sequence[int]) -> slice | list[int]:
+    """To index with: neighbours as a slice, which copies nothing."""
+    return slice(rows.start, rows.stop) if isinstance(rows, range) else list(rows)

@@ -1,13 +1,14 @@
 """The loop of attacks: many images, each with a search of its own, that come and go.
 
 It is the loop of `search` for searches that need not begin together: as many images are in the air as fill the calls of
-the classifier; one that is fooled, or whose budget is spent, makes room for the next. An image's search depends on
-nothing but itself (its random numbers are keyed by its content) and, of algorithms that share, on the pool as it stood
-at a stated moment: never on who is in the air beside it.
+the classifier, or more; one that is fooled, or whose budget is spent, makes room for the next. A search depends on
+nothing but its image (its random numbers are keyed by its content) and, of algorithms that share, on the pool as it
+stood at a stated moment: never on who is in the air beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from . import genome
-from .contracts import Criterion, Encoding, Evaluated, Objective, Status, Victims
+from .contracts import ClassifierInfo, Criterion, Encoding, Evaluated, Objective, Status, Victims
 from .errors import SpecError
 from .ledger import Ledger
 from .pool import Pool, empty
@@ -24,6 +25,7 @@ from .search import evaluate
 from .shapes import Bool, Float, Int, Tensor
 from .sharing import Independent, Shared, Sharing
 
+IN_AIR = 1 << 21  # gray levels of the images in the air: a round costs much beside what it costs for each image
 IDLE = 1000  # rounds in which nothing new is asked, after which a search is over
 
 
@@ -83,6 +85,36 @@ class _Air:
         return _Air(self.rows[some], self.rounds[some], self.idle[some], genome.rows(self.state, some))
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """What is known of the images in the air for as long as they are the same.
+
+    Attributes:
+        rows, x, labels, payer, rng: of each; see `evade`.
+        before: charged before the search.
+    """
+
+    rows: Int[Tensor, " b"]
+    x: Float[Tensor, "b C H W"]
+    labels: Int[Tensor, " b"]
+    payer: Int[Tensor, " b"]
+    rng: Stream
+    before: Int[Tensor, " b"]
+
+    @staticmethod
+    def of(
+        rows: Int[Tensor, " b"], victims: Victims, accounts: Int[Tensor, " N"], rng: Stream, before: Int[Tensor, " N"]
+    ) -> _Crew:
+        """That of some rows."""
+        return _Crew(rows, victims.x[rows], victims.labels[rows], accounts[rows], rng.rows(rows.tolist()), before[rows])
+
+    def stream(self, rounds: Int[Tensor, " b"]) -> Stream:
+        """The random numbers of a round, which is another one for images that did not join together."""
+        told = rounds.tolist()
+        first: int = told[0]
+        return self.rng.at(first if told.count(first) == len(told) else told)
+
+
 def image_ids(x: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"]) -> list[int]:
     """Ids of searches for random streams: an image has the same numbers wherever it stands in whatever list."""
     pixels = (x * 255).round().byte().flatten(1).numpy()
@@ -133,8 +165,9 @@ def evade(
             One that has `asks`, an encoding, looks there instead, and so outside the limit: what it finds there is no
             success, nor a best attempt.
         encoding, objective, criterion, ledger: the parts; see `contracts`.
-        at_once: images in the air; None = as many as fill two calls of the classifier. Of algorithms that share, their
-            rules say who joins when.
+        at_once: images in the air; None = as many as have `IN_AIR` gray levels, and fill two calls of the classifier at
+            least; with a budget for all together, and of an endpoint, just as many as do that. Of algorithms that
+            share, their rules say who joins when.
         pool: genes that are known already, for algorithms that share.
         budget: the most queries of one image at first, with those before the search; None = the ledger's. Where the
             ledger has a budget for all together only, what is left of it when all images have come so far goes to those
@@ -160,13 +193,14 @@ def evade(
     asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
-        len(victims), at_once or max(1, 2 * info.micro_batch // getattr(algorithm, "together", 1))
+        len(victims), at_once or _at_once(info, getattr(algorithm, "together", 1), alone=ledger.total is None)
     )
     if sharing is not None:
         line = Shared(
             len(victims), sharing, algorithm, empty(info.image_shape, len(info.class_names)) if pool is None else pool
         )
     air: _Air | None = None
+    crew: _Crew | None = None
     tick = 0
     while True:
         for coming in line.coming(len(air.rows) if air else 0):
@@ -181,39 +215,48 @@ def evade(
             ledger.budget = limit
         if air is None:
             break
-        x, labels, payer = victims.x[air.rows], victims.labels[air.rows], accounts[air.rows]
-        stream = _streams(rng, air)
+        if crew is None or crew.rows is not air.rows:
+            crew = _Crew.of(air.rows, victims, accounts, rng, before)
+        x, labels, payer = crew.x, crew.labels, crew.payer
+        stream = crew.stream(air.rounds)
         genomes = asks.repair(
             algorithm.ask(air.state, stream) if line.pool is None else algorithm.ask(air.state, stream, line.pool), x
         )
         evaluated = evaluate(genomes, encoding=asks, ledger=ledger, x=x, labels=labels, searches=payer, key=(tick,))
         answered = evaluated.status == Status.ANSWERED
-        fitness = torch.where(answered, objective(evaluated, info), torch.nan)
-        within = encoding.holds(evaluated.images, x) if asks is not encoding else answered
-        success = criterion(evaluated, info) & answered & within
-        told = (evaluated.status != Status.UNSENT).all(1)
+        all_told = bool(answered.all())
+        fitness, success = objective(evaluated, info), criterion(evaluated, info)
+        if not all_told:
+            fitness, success = torch.where(answered, fitness, torch.nan), success & answered
+        allowed = fitness
+        if asks is not encoding:
+            within = encoding.holds(evaluated.images, x)
+            success, allowed = success & within, torch.where(within, fitness, torch.nan)
+        told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
         before_round, spent = spent_by[air.rows], ledger.needed[payer]
         spent_by[air.rows] = spent
         idle = torch.where(spent > before_round, 0, air.idle + 1)
-        record.note(air.rows, evaluated, torch.where(within, fitness, torch.nan), success, spent - before[air.rows])
+        record.note(air.rows, evaluated, allowed, success, spent - crew.before)
         rounds = air.rounds + 1
         wins = success.any(1)
         pauses = ~wins & ((spent >= limit) | (idle >= IDLE) | ~told)
         ends = ~told | wins | pauses
         state = algorithm.tell(air.state, evaluated, fitness, success)
-        if not bool(told.all()):  # what was not asked teaches nothing
+        if not all_told and not bool(told.all()):  # what was not asked teaches nothing
             state = genome.choose(told, state, air.state)
         line.note(air.rows, rounds, state, ends)
         flown = _Air(air.rows, rounds, idle, state)
-        waits = pauses & (idle < IDLE) if extends and not spent_all(ledger) else torch.zeros_like(ends)
-        if bool(waits.any()):
-            some = flown.rows_of(waits.nonzero().squeeze(1))
-            parked = some if parked is None else _joined(parked, some)
+        waiting = 0
+        if extends and not spent_all(ledger):
+            waits = (pauses & (idle < IDLE)).nonzero().squeeze(1)
+            waiting = len(waits)
+            if waiting:
+                parked = flown.rows_of(waits) if parked is None else _joined(parked, flown.rows_of(waits))
         stay = (~ends).nonzero().squeeze(1)
         air = flown if len(stay) == len(ends) else flown.rows_of(stay) if len(stay) else None
         tick += 1
         if on_round:
-            on_round(int((ends & ~waits).sum()), int(wins.sum()))
+            on_round(len(ends) - len(stay) - waiting, int(wins.sum()))
     if extends:
         ledger.budget = None
         if on_round and parked is not None:
@@ -226,11 +269,11 @@ def spent_all(ledger: Ledger) -> bool:
     return ledger.total is not None and ledger.store.total() >= ledger.total
 
 
-def _streams(rng: Stream, air: _Air) -> Stream:
-    rows = air.rows.tolist()
-    first = int(air.rounds[0])
-    together = bool((air.rounds == first).all())
-    return rng.rows(rows).at(first if together else air.rounds.tolist())
+def _at_once(info: ClassifierInfo, together: int, *, alone: bool) -> int:
+    """Images in the air. Where they share a budget, who is in the air decides who is asked about before it is spent."""
+    calls = 2 * info.micro_batch
+    rows = max(calls, IN_AIR // math.prod(info.image_shape)) if alone and not info.remote else calls
+    return max(1, rows // together)
 
 
 def _joined(air: _Air, born: _Air) -> _Air:
@@ -264,7 +307,8 @@ class _Record:
         self._queries[rows] = spent
         wins = success.any(1)
         rated = fitness.nan_to_num(nan=torch.inf)
-        rated = torch.where(success | ~wins[:, None], rated, torch.inf)
+        if rated.shape[1] > 1:
+            rated = torch.where(success | ~wins[:, None], rated, torch.inf)
         best, member = rated.min(1)
         better = wins | (best < self._best[rows])
         some = better.nonzero().squeeze(1)
@@ -273,8 +317,10 @@ class _Record:
         into, chosen = rows[some], member[some]
         self._best[into] = best[some]
         self._fooled[into] = wins[some]
-        self._images[into] = evaluated.images[some, chosen]
-        self._scores[into] = evaluated.scores[some, chosen]
+        # Rows are copied faster than what is found by two indices.
+        place = some * evaluated.images.shape[1] + chosen
+        self._images.index_copy_(0, into, evaluated.images.flatten(0, 1).index_select(0, place))
+        self._scores.index_copy_(0, into, evaluated.scores.flatten(0, 1).index_select(0, place))
 
     def join(self, rows: Int[Tensor, " b"]) -> None:
         """Images that join now."""

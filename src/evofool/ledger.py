@@ -124,6 +124,7 @@ class Ledger:
         self.total = total
         self.chain = chain
         self.batches = 0  # of the chain that this ledger has been through, by sending or by taking them
+        self._counted: tuple[bytes, Counter[str]] = b"", Counter()
         self._needed = np.zeros(len(self.searches), dtype=np.int64)
         self.store = store or Store()
         self.store.open_accounts(self.searches)
@@ -182,8 +183,7 @@ class Ledger:
         cache = None if fresh else self._cache
         names, exact = _hashed(images) if keep or cache is not None else ([], False)
         if not exact:
-            pixels = images.detach().numpy()
-            low, high = float(pixels.min()), float(pixels.max())
+            low, high = (float(level) for level in images.detach().aminmax())
             if not (low >= 0 and high <= 1):  # nor NaN
                 raise ClassifierError(
                     f"images from {low:.4g} to {high:.4g} for {info.name}; expected [0, 1]: are they normalised "
@@ -297,8 +297,15 @@ class Ledger:
         return [self.searches[s] for s in payer.tolist()]
 
     def _rows(self, payer: np.ndarray) -> Counter[str]:
-        """Rows by the search that pays for them; what this takes depends on these rows, not on who else is there."""
-        return Counter(self._payers(payer))
+        """Rows by the search that pays for them; what this takes depends on these rows, not on who else is there.
+
+        Not to be changed: who pays for one batch mostly pays for the next one too, and is counted once.
+        """
+        names, found = self._counted
+        if (asked := payer.tobytes()) != names:
+            found = Counter(self._payers(payer))
+            self._counted = asked, found
+        return found
 
     def _send_all(
         self,
@@ -321,7 +328,7 @@ class Ledger:
                     self._charge(batch, request, request.going)
             done = self._send(batch, request, held)
             rows, status = request.rows, batch.status[request.rows]
-            repeated = self._rows(request.hits)
+            repeated = Counter(self._rows(request.hits)) if len(request.hits) else Counter()
             if copies:
                 sent = set(rows[status != _UNSENT].tolist())
                 repeated.update(self._payers(batch.payer[[i for i, first in copies if first in sent]]))

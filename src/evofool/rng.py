@@ -70,7 +70,10 @@ def _steps(count: int) -> np.ndarray:
 
 
 def _uint64(values: Sequence[int]) -> np.ndarray:
-    return np.array([int(value) & _MASK for value in values], dtype=np.uint64)
+    try:
+        return np.array(values, dtype=np.int64).view(np.uint64)
+    except OverflowError:
+        return np.array([int(value) & _MASK for value in values], dtype=np.uint64)
 
 
 @dataclass(frozen=True, eq=False)

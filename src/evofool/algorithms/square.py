@@ -14,6 +14,7 @@ Where we differ:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,20 +27,29 @@ from ..errors import SpecError
 from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
 from ..spec import check
-from .base import Begun, begin, winners
+from .base import Begun, begin, replaced, winners
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
 DRAWS = 8  # of the signs of one square
+_HALVINGS = torch.tensor(HALVINGS)
 
 
 def window(
     top: Int[Tensor, " B"], left: Int[Tensor, " B"], side: Int[Tensor, " B"], height: int, width: int
 ) -> Bool[Tensor, "B H W"]:
     """A square in each image."""
+    in_rows, in_columns = _sides(top, left, side, height, width)
+    inside = in_rows.view(torch.uint8)[:, :, None] * in_columns.view(torch.uint8)[:, None, :]  # faster than of bools
+    return inside.view(torch.bool)
+
+
+def _sides(
+    top: Int[Tensor, " B"], left: Int[Tensor, " B"], side: Int[Tensor, " B"], height: int, width: int
+) -> tuple[Bool[Tensor, "B H"], Bool[Tensor, "B W"]]:
+    """Which rows and columns it has."""
     rows, columns = torch.arange(height), torch.arange(width)
     in_rows = (rows >= top[:, None]) & (rows < (top + side)[:, None])
-    in_columns = (columns >= left[:, None]) & (columns < (left + side)[:, None])
-    return in_rows[:, :, None] & in_columns[:, None, :]
+    return in_rows, (columns >= left[:, None]) & (columns < (left + side)[:, None])
 
 
 def stripes_of(x: Float[Tensor, "B C H W"], rng: Stream, eps: float) -> Float[Tensor, "B C H W"]:
@@ -50,17 +60,31 @@ def stripes_of(x: Float[Tensor, "B C H W"], rng: Stream, eps: float) -> Float[Te
 
 
 def square_signs(
-    x: Float[Tensor, "B C H W"], best: Float[Tensor, "B C H W"], inside: Bool[Tensor, "B H W"], eps: float, rng: Stream
+    x: Float[Tensor, "B C H W"],
+    best: Float[Tensor, "B C H W"],
+    inside: Bool[Tensor, "B H W"] | Float[Tensor, "B H W"],
+    eps: float,
+    rng: Stream,
 ) -> Float[Tensor, "B C H W"]:
-    """`best` with the square at +eps or -eps in each channel, where possible so that the image changes."""
+    """`best` with the square at +eps or -eps in each channel, where possible so that the image changes.
+
+    Args:
+        x: the images.
+        best: perturbations.
+        inside: the squares; of floats 1 inside and 0 outside.
+        eps: radius.
+        rng: draws the signs.
+    """
     ups = rng["signs"].bits(DRAWS, x.shape[1])  # [B R C]
+    # Sums and products with 0 and 1 are exact, and take a fraction of what masks take.
+    inside = inside.to(x.dtype)[:, None]
     now = x + best
-    low, high = (now > (x - eps).clamp(min=0)) & inside[:, None], (now < (x + eps).clamp(max=1)) & inside[:, None]
-    falls, rises = low.flatten(2).any(2), high.flatten(2).any(2)  # what a sign would change, [B C]
+    falls = (now - (x - eps).clamp_(min=0)).mul_(inside).amax((2, 3)) > 0  # what a sign would change, [B C]
+    rises = (x + eps).clamp_(max=1).sub_(now).mul_(inside).amax((2, 3)) > 0
     works = torch.where(ups, rises[:, None], falls[:, None]).any(2)
     first = works.byte().argmax(1)
     up = ups[torch.arange(len(ups)), first]
-    return torch.where(inside[:, None], torch.where(up, eps, -eps)[:, :, None, None], best)
+    return torch.lerp(best, torch.where(up, eps, -eps)[:, :, None, None], inside)
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class Square:
     def share(self, told: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The share of the pixels that the next square has."""
         scaled = (told.double() / self.horizon * 10_000).long()
-        halved = torch.bucketize(scaled, torch.tensor(HALVINGS))
+        halved = torch.bucketize(scaled, _HALVINGS)
         return self.p / 2.0**halved
 
     def ask(self, state: Begun, rng: Stream) -> Float[Tensor, "B 1 C H W"]:
@@ -113,19 +137,32 @@ class Square:
         return Begun(
             state.x,
             state.labels,
-            torch.where(take[:, None, None, None], new, state.best),
+            replaced(state.best, take, new),
             torch.where(take, value, state.fitness),
             state.told + 1,
         )
 
+    def _side(self, told: Int[Tensor, " B"], height: int, width: int) -> Int[Tensor, " B"]:
+        """Of the next square within L-inf; worked out for all of the schedule once."""
+        if (height, width) not in self._schedule:
+            shares = self.share(torch.arange(self.horizon + 1))
+            sides = (shares * height * width).sqrt().round().long().clamp(1, max(1, min(height, width) - 1))
+            self._schedule[height, width] = sides
+        return self._schedule[height, width].index_select(0, (told - 1).clamp_(0, self.horizon))
+
+    @functools.cached_property
+    def _schedule(self) -> dict[tuple[int, int], Tensor]:
+        return {}
+
     def _square(self, state: Begun, rng: Stream) -> Float[Tensor, "B C H W"]:
         height, width = state.x.shape[2:]
-        shortest = min(height, width)
-        side = (self.share(state.told - 1) * height * width).sqrt().round().long().clamp(1, max(1, shortest - 1))
+        side = self._side(state.told, height, width)
         places = rng["place"].uniform(2, dtype=torch.float64)
         top = (places[:, 0] * (height - side + 1)).long()
         left = (places[:, 1] * (width - side + 1)).long()
-        return square_signs(state.x, state.best, window(top, left, side, height, width), self.encoding.eps, rng)
+        in_rows, in_columns = _sides(top, left, side, height, width)
+        inside = in_rows.to(state.x.dtype)[:, :, None] * in_columns.to(state.x.dtype)[:, None, :]
+        return square_signs(state.x, state.best, inside, self.encoding.eps, rng)
 
     # L2 -------------------------------------------------------------------------------------------------------------
 

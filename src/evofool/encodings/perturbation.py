@@ -91,7 +91,7 @@ class LpBall:
         """Clamp to the radius and to images in [0, 1]; of L2, images first, then shorten: both hold."""
         low, high = -x[:, None], 1 - x[:, None]
         if self.norm == "linf":
-            return genomes.clamp(-self.eps, self.eps).clamp(low, high)
+            return genomes.clamp(-self.eps, self.eps).clamp_(low, high)
         inside = genomes.clamp(low, high)
         length = inside.flatten(2).norm(dim=2)
         factor = torch.where(length > self.eps, (self.eps - SLACK * self.eps) / length, 1.0)
