@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from evofool import calls as module
-from evofool.calls import Calls, calls_of
+from evofool.calls import Calls
 from evofool.classifiers.fake import Linear
 from evofool.classifiers.torch import TorchClassifier
 from evofool.contracts import ClassifierInfo
-from evofool.delivery import Delivery
 from evofool.errors import OutOfMemoryError, TargetError
 from evofool.ledger import Ledger
 from evofool.networks import small_cnn
@@ -62,9 +61,14 @@ def images(count: int) -> torch.Tensor:
     return (stream()["images"].uniform(count, 1, 4, 4)[0] * 255).round() / 255
 
 
-def one_by_one(classifier, rounds: int) -> Ledger:
+def sizes_of(ledger: Ledger) -> tuple[int, ...]:
+    """Of the smaller calls that it takes."""
+    return ledger._delivery._calls.sizes
+
+
+def one_by_one(classifier, rounds: int, ledger: Ledger | None = None) -> Ledger:
     """One image at a time, as often as it is said."""
-    ledger = Ledger(classifier, searches=1, cache=False)
+    ledger = ledger or Ledger(classifier, searches=1, cache=False)
     for _ in range(rounds):
         ledger.ask(images(1), torch.tensor([0]))
     return ledger
@@ -87,13 +91,14 @@ def test_smaller_calls_are_tried_when_filling_has_taken_as_much_and_are_taken_fr
     assert classifier.sizes[-1] == 4
 
 
-def test_what_is_tried_counts_as_padding_and_nobody_pays_for_it():
+def test_what_is_tried_stands_in_no_account():
     classifier = Watched()
     ledger = one_by_one(classifier, 2 * ENOUGH)
-    assert 4 in classifier.sizes
+    assert sizes_of(ledger) == (4, 8, 16)
     counts = ledger.counts
     assert counts.issued.tolist() == counts.answered.tolist() == [2 * ENOUGH]
-    assert sum(classifier.sizes) == 2 * ENOUGH + counts.padded
+    assert counts.padded == (ENOUGH - 1) * (FULL - 1) + (ENOUGH + 1) * 3
+    assert sum(classifier.sizes) == 2 * ENOUGH + counts.padded + 4 * FULL
 
 
 def test_what_is_tried_are_random_images_of_bytes_over_all_places():
@@ -120,9 +125,8 @@ def test_full_calls_alone_try_nothing():
 def test_sizes_that_answer_otherwise_by_one_bit_and_all_below_them_are_not_taken(otherwise, left):
     classifier = Watched(otherwise=otherwise)
     ledger = one_by_one(classifier, ENOUGH + 1)
-    assert calls_of(classifier).sizes == left
+    assert sizes_of(ledger) == left
     assert classifier.sizes[-1] == (left[0] if left else FULL)
-    assert sum(classifier.sizes) == ENOUGH + 1 + ledger.counts.padded
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_sizes_that_answer_otherwise_by_one_bit_and_all_below_them_are_not_taken
 def test_smaller_calls_that_fail_are_not_taken_and_harm_nobody(error):
     classifier = Watched(otherwise=SIZES, error=error)
     ledger = one_by_one(classifier, ENOUGH + 3)
-    assert calls_of(classifier).sizes == () and classifier.sizes.count(16) == 1
+    assert sizes_of(ledger) == () and classifier.sizes.count(16) == 1
     assert classifier.sizes[-3:] == [FULL] * 3
     assert ledger.counts.answered.tolist() == [ENOUGH + 3] and ledger.counts.failed.tolist() == [0]
 
@@ -170,39 +174,46 @@ def test_who_does_not_say_that_it_is_steady_is_never_tried():
     assert not any(getattr(made, "steady", False) for made in (linear(), Linear))
 
 
-def test_what_was_tried_once_is_known_to_other_ledgers():
+def test_what_was_tried_once_is_not_tried_again_but_each_ledger_pads_as_if_it_was_alone():
     classifier = Watched()
-    one_by_one(classifier, ENOUGH)
-    before = len(classifier.sizes)
-    one_by_one(classifier, 3)
-    assert classifier.sizes[before:] == [4] * 3
-    one_by_one(other := Watched(), 3)
-    assert other.sizes == [FULL] * 3, "another classifier is another matter"
+    first = one_by_one(classifier, ENOUGH + 3)
+    seen = len(classifier.sizes)
+    other = one_by_one(classifier, ENOUGH + 3)
+    assert classifier.sizes[seen:] == [*[FULL] * (ENOUGH - 1), *[4] * 4]
+    assert first.counts.padded == other.counts.padded
+    one_by_one(another := Watched(), ENOUGH)
+    assert another.sizes.count(16) == 2, "another classifier is another matter"
+
+
+def test_one_that_cannot_stand_in_a_dictionary_is_tried_too():
+    class Unhashable(Watched):
+        __hash__ = None
+
+    assert sizes_of(one_by_one(Unhashable(), ENOUGH)) == (4, 8, 16)
 
 
 def test_with_another_number_of_threads_it_is_tried_anew():
     classifier = Watched()
-    one_by_one(classifier, ENOUGH)
+    ledger = one_by_one(classifier, ENOUGH)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        ledger = one_by_one(classifier, 1)
-        assert classifier.sizes[-1] == FULL and ledger.counts.padded == FULL - 1
+        one_by_one(classifier, 1, ledger)
+        assert classifier.sizes[-1] == FULL
+        one_by_one(classifier, ENOUGH, ledger)
+        assert classifier.sizes[-1] == 4 and classifier.sizes.count(16) == 2 * 2
     finally:
         torch.set_num_threads(threads)
 
 
 def test_when_memory_runs_out_calls_get_smaller_as_before():
     classifier = Watched()
-    one_by_one(classifier, ENOUGH)
-    delivery = Delivery(classifier)
+    ledger = one_by_one(classifier, ENOUGH)
     classifier.otherwise, classifier.error = (FULL, 16), OutOfMemoryError("no memory")
     before = len(classifier.sizes)
-    ledger = Ledger(classifier, searches=1, cache=False)
-    ledger._delivery = delivery
     answers = ledger.ask(images(FULL), torch.zeros(FULL, dtype=torch.int64))
     assert torch.equal(answers.scores, classifier.inner(images(FULL)))
-    assert classifier.sizes[before:] == [FULL, 16, 8, 8, 8, 8] and delivery.size == 8
+    assert classifier.sizes[before:] == [FULL, 16, 8, 8, 8, 8] and ledger._delivery.size == 8
     ledger.ask(images(1), torch.tensor([0]))
     assert classifier.sizes[-1] == 4
 
@@ -211,7 +222,7 @@ def test_when_memory_runs_out_calls_get_smaller_as_before():
 
 
 def planned(rows: int, sizes: tuple[int, ...], full: int = FULL) -> list[int]:
-    calls = Calls(dataclasses.replace(linear().info, micro_batch=FULL), steady=True)
+    calls = Calls(Watched())
     calls.sizes = sizes
     parts = list(calls.cut(range(rows), full))
     assert [row for part in parts for row in part] == list(range(rows)) and all(parts)
@@ -273,12 +284,16 @@ def test_a_network_gives_the_same_bits_in_whatever_calls_were_found_alike():
     classifier = network()
     x = digits(200)
     full = torch.cat([classifier(part) for part in x.split(50)])
-    calls = Calls(classifier.info, steady=True)
+    calls = Calls(classifier)
+    tried: list[int] = []
+
+    def ask(part: torch.Tensor) -> np.ndarray:
+        tried.append(len(part))
+        return classifier(part).numpy()
+
     for _ in range(50):
-        if calls.try_smaller(1, 50, lambda part: classifier(part).numpy()):
-            break
-    else:
-        raise AssertionError("never tried")
+        calls.try_smaller(1, 50, ask)
+    assert tried[:2] == [50, 32], "never tried"
     for rows in (1, 2, 3, 5, 11, 23, 49, 50, 73, 200):
         for first in (0, 17, 200 - rows):
             some = x[first : first + rows]
@@ -298,7 +313,7 @@ def test_an_attack_gives_the_same_bytes_with_smaller_calls_and_without(recipe):
         labels = classifier(module.filled(x, 50))[:12].argmax(1)
         config = Config("cnn", "digits", "linf", 0.05, recipe=recipe, budget=60, cache=False)
         done = assault(x, labels, config=config, ledger=ledger)
-        found.append((done, ledger.counts, bool(calls_of(classifier).sizes)))
+        found.append((done, ledger.counts, bool(sizes_of(ledger))))
     (one, counts, smaller), (other, counts_other, none) = found
     assert not none
     assert bool(one.queries.sum() > 100), "the attack has to take some queries"
@@ -326,5 +341,5 @@ def test_a_model_that_draws_draws_the_same_whether_it_was_tried_or_not():
             ledger = Ledger(classifier, searches=1, cache=False)
             found = [ledger.ask(digits(1), torch.tensor([0])).scores for _ in range(ENOUGH + 3)]
             scores.append(torch.cat(found))
-            assert ledger.counts.padded == (ENOUGH + 3) * 31 + (32 + 16 if steady else 0)
+            assert ledger.counts.padded == (ENOUGH + 3) * 31 and sizes_of(ledger) == ()
     assert torch.equal(*scores)

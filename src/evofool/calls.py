@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from .contracts import Classifier, ClassifierInfo
+from .contracts import Classifier
 from .rng import Stream, untouched
 from .shapes import Float, Tensor
 
@@ -24,31 +24,33 @@ TELLING = 0.5  # share of scores that have to differ from all others: what is 0 
 
 
 class Calls:
-    """The calls of one classifier.
+    """The calls of one classifier, for one who asks it.
 
     What rows are filled with is counted. When this comes to as many rows as trying takes, calls of 4, 8, 16, ... rows
-    are tried: so that it never takes more than twice what it could have spared.
+    are tried: so that it never takes more than twice what it could have spared. What was tried once in this process is
+    known to all who ask; but each takes smaller calls only when it would have tried them itself, so that how many rows
+    are padded depends on nobody else. What is tried is outside every account.
 
     Attributes:
         sizes: of calls that are answered like full ones, the smallest first; without the full one.
 
     Args:
-        info: of the classifier.
-        steady: its answers depend on nothing but the images, and it may be asked besides; see `contracts.Classifier`.
+        classifier: it is tried if it is `steady`, see `contracts.Classifier`; computes on the CPU, since elsewhere a
+            few rows take as long as many; and gives logits or probabilities: labels hide how scores were rounded.
     """
 
-    def __init__(self, info: ClassifierInfo, *, steady: bool):
+    def __init__(self, classifier: Classifier):
+        info = classifier.info
+        self._classifier = classifier
         self._full = info.micro_batch
-        self._shape = info.image_shape
-        # On other devices a few rows take as long as many. Labels do not show how scores were rounded.
-        able = steady and info.device == "cpu" and not info.remote and info.kind in ("logits", "probabilities")
-        self._able = able and self._full > SMALLEST
+        steady = bool(getattr(classifier, "steady", False)) and not info.remote and info.device == "cpu"
+        self._able = steady and info.kind in ("logits", "probabilities") and self._full > SMALLEST
         self._forget()
 
     def _forget(self) -> None:
         self.sizes: tuple[int, ...] = ()
         self._wasted = 0
-        self._tried = not self._able
+        self._tried = False
         self._threads = torch.get_num_threads()
 
     def cut(self, rows: Sequence[int], full: int) -> Iterator[Sequence[int]]:
@@ -67,54 +69,40 @@ class Calls:
         """To how many rows a call is filled."""
         return min((size for size in self.sizes if rows <= size < full), default=full)
 
-    def try_smaller(self, rows: int, full: int, ask: Callable[[Tensor], np.ndarray]) -> int:
+    def try_smaller(self, rows: int, full: int, ask: Callable[[Tensor], np.ndarray]) -> None:
         """Try smaller calls, if filling calls has taken so much by now.
 
         Args:
             rows: that are asked about next.
             full: see `cut`.
             ask: one call.
-
-        Returns:
-            Rows that were asked about besides.
         """
         if not self._able:
-            return 0
+            return
         if torch.get_num_threads() != self._threads:  # who work together cut the work up in another way
             self._forget()
         if self._tried:
-            return 0
+            return
         self._wasted += -rows % full
         sizes = [size for power in range(20) if (size := SMALLEST << power) < self._full]
-        if full != self._full or self._wasted < self._full * (1 + len(sizes)):
-            return 0
-        self._tried = True
-        asked = 0
-
-        def counted(images: Tensor) -> np.ndarray:
-            nonlocal asked
-            asked += len(images)
-            return ask(images)
-
-        with untouched():
-            self.sizes = tuple(_alike(self._full, sizes, self._shape, counted))
-        return asked
+        if full == self._full and self._wasted >= self._full * (1 + len(sizes)):
+            self._tried = True
+            try:
+                known = _tried.setdefault(self._classifier, {})
+            except TypeError:  # it cannot stand in a dictionary
+                known = {}
+            if self._threads not in known:
+                with untouched():
+                    known[self._threads] = _alike(self._full, sizes, self._classifier.info.image_shape, ask)
+            self.sizes = known[self._threads]
 
     def _plan(self, rows: int, full: int) -> list[int]:
         calls, left = divmod(rows, full)
         return [full] * calls + list(_cheapest(left, (*(size for size in self.sizes if size < full), full)))
 
 
-_known: weakref.WeakKeyDictionary[Classifier, Calls] = weakref.WeakKeyDictionary()
-
-
-def calls_of(classifier: Classifier) -> Calls:
-    """Those of a classifier; what was tried once is known to whoever asks it later, in this process."""
-    steady = bool(getattr(classifier, "steady", False))
-    try:
-        return _known.setdefault(classifier, Calls(classifier.info, steady=steady))
-    except TypeError:  # one that cannot stand in a dictionary
-        return Calls(classifier.info, steady=steady)
+# What came of it, by classifier and number of threads.
+_tried: weakref.WeakKeyDictionary[Classifier, dict[int, tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -133,10 +121,10 @@ def _cheapest(rows: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _alike(
     full: int, sizes: Sequence[int], shape: tuple[int, int, int], ask: Callable[[Tensor], np.ndarray]
-) -> list[int]:
+) -> tuple[int, ...]:
     """Which of these sizes, and all above them, are answered like full calls."""
     images = _random_images(full, shape)
-    found: list[int] = []
+    found: tuple[int, ...] = ()
     try:
         answers = ask(images)
         if not np.isfinite(answers).all() or len(np.unique(answers)) < TELLING * answers.size:
@@ -146,10 +134,9 @@ def _alike(
             for first in range(0, full, size):
                 part = images[first : first + size]
                 rows = len(part)
-                part = filled(part, size)
-                if ask(part)[:rows].tobytes() != answers[first : first + rows].tobytes():
+                if ask(filled(part, size))[:rows].tobytes() != answers[first : first + rows].tobytes():
                     return found
-            found.insert(0, size)
+            found = (size, *found)
     except Exception:
         pass  # a model that does not take calls of other sizes gets none
     return found

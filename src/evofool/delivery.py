@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from .calls import calls_of, filled
+from .calls import Calls, filled
 from .contracts import Classifier, Status
 from .errors import ClassifierError, OutOfMemoryError, TargetError
 from .shapes import Float, Tensor
@@ -47,7 +47,7 @@ class Delivered:
     Attributes:
         scores: [n K], NaN where there is no answer.
         status: [n].
-        padded: rows that filled calls, or were asked to find out which smaller calls answer alike.
+        padded: rows that filled calls.
     """
 
     def __init__(self, rows: int, classes: int):
@@ -99,7 +99,7 @@ class Delivery:
     ):
         self.classifier = classifier
         self.size = classifier.info.micro_batch
-        self._calls = calls_of(classifier)
+        self._calls = Calls(classifier)
         self._tries = tries or TRIES
         self._sleep = sleep
         self._on_smaller = on_smaller
@@ -145,7 +145,7 @@ class Delivery:
     # A local classifier -------------------------------------------------------------------------------------------
 
     def _in_calls(self, images: Tensor, books: Books, done: Delivered) -> None:
-        done.padded += self._calls.try_smaller(len(images), self.size, self._asked)
+        self._calls.try_smaller(len(images), self.size, self._asked)
         waiting: deque[Sequence[int]] = deque(self._cut(range(len(images))))
         charged = True  # with the request; after the first failure each call by itself
         tried_elsewhere = False

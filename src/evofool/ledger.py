@@ -39,8 +39,7 @@ class Counts:
         failed: issued, but without a usable answer.
         lost: issued by a process that died before it could store the answers.
         repeated: asked again by the same search and answered from the cache; not issued.
-        padded: rows that a local classifier saw besides, over all searches of the run: repeated ones that filled a
-            call, and random ones with which smaller calls were tried (see `calls`).
+        padded: repeated rows that filled calls of a local classifier, over all searches of the run.
     """
 
     issued: Int[Tensor, " B"]
