@@ -415,6 +415,8 @@ def test_a_pool_goes_from_run_to_run(folders: Path, tmp_path: Path, here: Any) -
     one, two = study(tmp_path / "one"), study(tmp_path / "two")
     assert two["images"][0]["tried"] > 0 == one["images"][0]["tried"]
     assert two["pool"]["images"] == 24 and one["pool"]["images"] == 12
+    assert here(*arguments, "--pool", str(tmp_path / "one"), "-q", "-o", str(tmp_path / "of a run")).returncode == 0
+    assert bare(tmp_path / "of a run") == bare(tmp_path / "two"), "the directory is as good as the file in it"
     assert here(*two["command"].split()[1:-1], str(tmp_path / "again"), *WITH[1:], "-q").returncode == 0
     assert bare(tmp_path / "again") == bare(tmp_path / "two")
 
@@ -429,7 +431,7 @@ def test_a_pool_is_shown(digits: tuple[Path, Any], tmp_path: Path, here: Any) ->
     assert here("show", "pool", str(tmp_path / "nowhere")).returncode == 2
     assert here("show", "pool", str(digits[0])).stdout == here("show", "pool", str(file)).stdout
     empty = here("show", "pool", str(tmp_path))
-    assert empty.returncode == 2 and "pool.safetensors: there is no such file" in empty.stderr
+    assert empty.returncode == 2 and f"{tmp_path}: has no pool.safetensors; expected" in " ".join(empty.stderr.split())
 
 
 def test_genes_are_shown_with_the_names_of_their_classes(tmp_path: Path, here: Any) -> None:
@@ -707,6 +709,7 @@ WRONG = {
     "images from beyond the end": (["--first", "12"], "first = 12"),
     "images from before the beginning": (["--first", "-1"], "first = -1"),
     "a pool that is not there": (["--pool", "nowhere/pool.safetensors"], "there is no such file"),
+    "a directory without a pool": (["--pool", str(Path(__file__).parent)], "tests: has no pool.safetensors; expected"),
     "a pool for a recipe without one": (["--recipe", "square", "--pool", "x"], "square uses no pool"),
     "no workers": (["--workers", "0"], "--workers 0: expected at least 1"),
     "a recipe that cannot aim": (["--recipe", "rays", "--target", "bee"], "rays cannot aim at a class; "),

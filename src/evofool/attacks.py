@@ -232,8 +232,7 @@ def _shown(value: Any) -> str:
 
 def _pool(given: Any) -> Pool | None:
     if isinstance(given, str | Path):
-        path = Path(given)
-        return pools.load(path / run.POOL if path.is_dir() else path)
+        return pools.load(Path(given))
     if given is not None and not isinstance(given, Pool):
         raise SpecError(f"pool: found {_shown(given)}; expected the pool of an attack, or the file that it left")
     return given

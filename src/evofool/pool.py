@@ -22,6 +22,7 @@ from .files import read_whole, write_bytes
 from .shapes import Bool, Float, Int, Tensor, UInt8
 
 FORMAT = "evofool-pool/1"
+FILE = "pool.safetensors"  # in the directory of a run
 _MOST = 4 << 30  # bytes of a file
 NUMBERS = 1 << 26  # in what is known of changes, class by class: 256 MB
 SPREAD, TRIES = 0.2, 5.0  # standard deviation that tries of one gene are thought to have, and what that counts as
@@ -236,16 +237,33 @@ def write(content: bytes, path: Path) -> None:
     write_bytes(Path(path), content)
 
 
+def file_of(path: Path) -> Path:
+    """The file of a pool, where that is given, or the directory of the attack that left it.
+
+    Raises:
+        SpecError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / FILE).is_file():
+            raise SpecError(f"{path}: has no {FILE}; expected a finished attack by genepool, or another pool")
+        return path / FILE
+    if not path.is_file():
+        raise SpecError(f"{path}: there is no such file; expected a pool that an attack saved, RUN/{FILE} or RUN alone")
+    return path
+
+
 def load(path: Path) -> Pool:
     """Read what `write` wrote.
+
+    Args:
+        path: see `file_of`.
 
     Raises:
         SpecError: there is no such file.
         DamagedRunError: it is not one of ours.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise SpecError(f"{path}: there is no such file; expected a pool that an attack saved, RUN/pool.safetensors")
+    path = file_of(path)
     try:
         return from_bytes(read_whole(path, limit=_MOST))
     except DamagedRunError as error:

@@ -123,7 +123,9 @@ def attack(
     pool: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Begin with the genes of another run: its pool.safetensors.", show_default=False
+            metavar="RUN",
+            help="Begin with the genes of another run, or of its pool.safetensors alone.",
+            show_default=False,
         ),
     ] = None,
     budget_total: Annotated[

@@ -50,7 +50,9 @@ def recipe(
 def pool(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="RUN/pool.safetensors of an attack, or RUN alone.", show_default=False),
+        typer.Argument(
+            metavar="RUN", help="Directory of an attack, or its pool.safetensors alone.", show_default=False
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -62,13 +64,12 @@ def pool(
     from .. import pool as pools
     from ..files import write_bytes
     from ..reports import genes
-    from ..studies.attack.run import POOL
 
     if most < 1:
         raise UserError(f"--most {most}: expected at least 1")
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"-o {out}: expected the name of a .png file")
-    known = pools.load(file / POOL if file.is_dir() else file)
+    known = pools.load(file)
     about = known.about
     where = f" of {about['classifier']}, {about['norm']} {about['size']:g}" if "classifier" in about else ""
     typer.echo(printable(f"{len(known):,} genes from {known.images:,} images{where}"))

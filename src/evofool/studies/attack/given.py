@@ -44,7 +44,7 @@ class Config:
         k: top-k success: the class is among the k first, or not among them.
         seed: of all draws.
         shrink: then spend what is left of the budget of an image on making its perturbation smaller.
-        pool: a file of genes to begin with, for recipes that share.
+        pool: genes to begin with, for recipes that share: a run that found some, or its file of them.
         confirm: how often what fooled is asked again; None = once where queries are metered.
         cache: answer an image that a search has asked about before from its cache.
         data_dir, options, sources, given: as of drawing.

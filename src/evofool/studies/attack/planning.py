@@ -82,6 +82,8 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     setting = Setting(limit, goal, config.budget, info)
     algorithm = recipes.algorithm(config.recipe, setting, config.arguments)
     shares = getattr(algorithm, "sharing", None) is not None
+    if config.pool is not None and shares:
+        config = replace(config, pool=str(pools.file_of(Path(config.pool))))
     known = _pool(config, shares, info, limit)
     config = replace(
         config, confirm=confirm, size=limit.size, fingerprint=pools.fingerprint(known) if known is not None else ""

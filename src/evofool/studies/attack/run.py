@@ -26,7 +26,6 @@ from .results import Attacked, Results
 from .shards import Done, run_shard
 
 KIND = "attack"
-POOL = "pool.safetensors"
 SHOWN_GENES = 200
 
 
@@ -105,8 +104,8 @@ def execute(
 
 
 def _pool(done: list[Done], directory: RunDirectory | None) -> Pool | None:
-    if directory and (directory.path / POOL).is_file():
-        return pools.load(directory.path / POOL)
+    if directory and (directory.path / pools.FILE).is_file():
+        return pools.load(directory.path)
     return next((pools.from_bytes(result.pool) for result in done if result.pool), None)
 
 
@@ -208,7 +207,7 @@ def _genes(pool: Pool, plan: Plan, pictures: dict[str, torch.Tensor]) -> dict[st
                 "file": file,
             }
         )
-    return {"file": POOL, "images": pool.images, "sha256": pools.fingerprint(pool), "genes": rows}
+    return {"file": pools.FILE, "images": pool.images, "sha256": pools.fingerprint(pool), "genes": rows}
 
 
 def keep(outcome: Outcome, directory: RunDirectory) -> None:

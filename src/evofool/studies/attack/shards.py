@@ -326,7 +326,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     if store is None:
         return dataclasses.replace(done, accounts=ledger.store.counts(), padded=ledger.store.padded())
     if done.pool:
-        pools.write(done.pool, Path(shard.directory) / "pool.safetensors")
+        pools.write(done.pool, Path(shard.directory) / pools.FILE)
     if not config.cache:
         done = dataclasses.replace(done, distinct=_distinct(store, ledger))
     store.finish(shard.name, done.to_json(), let_go=shard.name)
