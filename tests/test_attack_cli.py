@@ -22,7 +22,7 @@ from evofool import pool as pools
 from evofool.cli import app
 from evofool.data import load_data
 from evofool.errors import SpecError
-from evofool.studies.attack import planning
+from evofool.studies.attack import given, planning
 from evofool.threat import Goal, threat
 from test_cli import evofool, here
 
@@ -361,7 +361,8 @@ def test_a_folder_of_images_without_labels(folders: Path, tmp_path: Path, here: 
     assert [image["label"] for image in whole["images"]] == attack_nets.pictures()[1]
     assert [image["name"] for image in whole["images"]] == [f"{number:02}.png" for number in range(12)]
     labelled = here(*words(folders), "-o", str(tmp_path / "sorted"))
-    assert "no labels" not in labelled.stderr and study(tmp_path / "sorted")["data"]["labelled"]
+    assert "• The images have no labels: what the classifier sees" in done.stdout
+    assert "no labels" not in labelled.stderr + labelled.stdout and study(tmp_path / "sorted")["data"]["labelled"]
     if "fooled" in outcomes(tmp_path / "flat"):
         assert here("verify", str(tmp_path / "flat"), "--trust-code").returncode == 0
 
@@ -399,6 +400,56 @@ def test_a_single_folder_within_a_folder_is_no_word_about_classes(tmp_path: Path
     whole = study(tmp_path / "run")
     assert "the images have no labels" in done.stderr and not whole["data"]["labelled"]
     assert {image["label"] for image in whole["images"]} == {1}
+
+
+# ---- images of another shape
+
+
+@pytest.mark.usefixtures("short_report")
+def test_images_of_other_sizes_are_resized_and_that_is_said(folders: Path, tmp_path: Path, here: Any) -> None:
+    """Before the attack, and in what came of it; what lies there is of the classifier's size."""
+    shutil.copytree(folders / "sorted", tmp_path / "pictures")
+    files = sorted((tmp_path / "pictures").rglob("*.png"))
+    for file, size in zip(files, [(12, 8), (12, 8), (30, 20)], strict=False):  # width, height
+        with Image.open(file) as picture:
+            picture.resize(size, Image.Resampling.NEAREST).save(file)
+    with Image.open(files[2]) as picture:
+        picture.convert("RGB").save(files[2])
+    done = here(*words(tmp_path, "animals", "pictures"), "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    said = (
+        "the images are brought to what animals takes, 8 x 8 pixels (height x width) in gray: 3 of 12 are of 2 sizes "
+        "from 8 x 12 to 20 x 30 and are resized (bilinear, antialiased, proportions not kept); 1 of 12 are in colour "
+        "and become gray; what fools is a file of that shape"
+    )
+    assert said in done.stderr.splitlines()
+    assert f"• T{said[1:]}." in done.stdout
+    whole = study(tmp_path / "run")
+    assert whole["data"]["brought"] == said
+    assert {levels(tmp_path / "run", image["original"]).shape for image in whole["images"]} == {(8, 8)}
+    some = here(*words(tmp_path, "animals", "pictures"), "--first", "3", "--dry-run", "-o", str(tmp_path / "some"))
+    assert some.returncode == 0 and "brought" not in some.stderr, "of images that are left out nothing is said"
+
+
+@pytest.mark.usefixtures("short_report")
+def test_of_images_that_fit_nothing_is_said(folders: Path, tmp_path: Path, here: Any) -> None:
+    done = here(*words(folders), "-o", str(tmp_path / "run"))
+    assert done.returncode == 0 and "brought" not in done.stderr + done.stdout
+    assert study(tmp_path / "run")["data"]["brought"] == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "shape", "said"),
+    [
+        ([(1, 4, 4)] * 2, (1, 8, 8), "2 of 2 are of 4 x 4 and are resized (bilinear, antialiased); "),
+        ([(1, 8, 8), (3, 8, 8)], (3, 8, 8), "in colour: 1 of 2 are gray and get 3 equal channels; "),
+        ([(3, 9, 8)], (3, 8, 8), "1 of 1 are of 9 x 8 and are resized (bilinear, antialiased, proportions not kept); "),
+    ],
+)
+def test_how_images_are_brought_to_a_shape(
+    found: list[tuple[int, int, int]], shape: tuple[int, int, int], said: str
+) -> None:
+    assert said in given.brought(found, dataclasses.replace(attack_nets.animals().info, image_shape=shape))
 
 
 # ---- sharing

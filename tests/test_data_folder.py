@@ -23,7 +23,7 @@ from PIL import Image
 from data_files import image_bytes, refused, some_images, write_folder, write_zip
 from evofool.data import dataset as dataset_module
 from evofool.data import folder as folder_module
-from evofool.data import load_data
+from evofool.data import load_data, split_off
 from evofool.errors import DataError
 
 GRAY = some_images(6, 5, 4)
@@ -105,6 +105,21 @@ def test_images_of_any_size_are_resized_as_asked(write: Write):
     assert images.shape == (2, 1, 5, 4)
     assert np.array_equal(images[0, 0], np.asarray(Image.fromarray(large).resize((4, 5), Image.Resampling.BILINEAR)))
     assert np.array_equal(images[1, 0], GRAY[1])
+
+
+def test_what_images_were_before_they_were_brought_to_one_shape_is_kept(write: Write):
+    path = write({"a/1.png": np.kron(GRAY[0], np.ones((2, 3), np.uint8)), "b/1.png": COLOUR[1], "b/2.png": GRAY[2]})
+    dataset = load_data(str(path), size=(5, 4), channels=1)
+    assert dataset.found == ((1, 10, 12), (3, 5, 4), (1, 5, 4))
+    _, held = split_off(dataset, 1, seed=0)
+    (place,) = (row for row in range(3) if torch.equal(dataset.images[row], held.images[0]))
+    assert held.found == (dataset.found[place],) and held.files == (dataset.files[place],)
+
+
+def test_nothing_is_said_of_images_that_are_as_they_were(write: Write):
+    path = write({"a/1.png": GRAY[0], "b/1.png": GRAY[1]})
+    assert load_data(str(path)).found == load_data(str(path), size=(5, 4), channels=1).found == ()
+    assert load_data(str(path), size=(6, 4)).found == ((1, 5, 4), (1, 5, 4))
 
 
 def test_shrinking_is_antialiased(tmp_path: Path):

@@ -107,6 +107,7 @@ class Dataset:
         fingerprint: SHA-256 over shape, images, labels and class names, hex.
         background: the most frequent gray level at the border, in [0, 1].
         files: the name of the file of each image, where each has one.
+        found: (C, H, W) of each image before they were brought to one shape; () where all had it.
     """
 
     images: UInt8[Tensor, "N C H W"]
@@ -116,6 +117,7 @@ class Dataset:
     fingerprint: str
     background: float = 0.0
     files: tuple[str, ...] = ()
+    found: tuple[tuple[int, int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

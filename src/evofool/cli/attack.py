@@ -279,6 +279,8 @@ def _announcement(plan: Plan) -> str:
     )
     if config.size is not None and setting.threat.norm == "linf":
         words += f" (eps is read as {setting.threat.described().removeprefix('L-inf ')} = {setting.threat.size:.4f})"
+    if plan.chosen.brought:
+        words += f"\n{plan.chosen.brought}"
     if not plan.chosen.labelled:
         words += "\nthe images have no labels: what the classifier sees in them as they are counts as their class"
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import struct
 import zipfile
@@ -43,6 +44,7 @@ class Reading(NamedTuple):
         class_names: one for each class, also those that have no image in this split.
         name: for tables.
         files: the name of the file of each image, where each has one.
+        found: (C, H, W) of each image as it was found, where they were brought to one shape; () = as they are here.
     """
 
     images: UInt8[np.ndarray, "N C H W"]
@@ -50,6 +52,7 @@ class Reading(NamedTuple):
     class_names: tuple[str, ...]
     name: str
     files: tuple[str, ...] = ()
+    found: tuple[tuple[int, int, int], ...] = ()
 
 
 def one_line(error: BaseException) -> str:
@@ -178,6 +181,8 @@ def assemble(where: str | Path, reading: Reading, size: Size | None = None, chan
         )
     images = torch.from_numpy(np.ascontiguousarray(fit(where, reading.images, size, channels)))
     labels = torch.from_numpy(reading.labels.astype(np.int64))
+    channels_, height, width = reading.images.shape[1:]
+    found = reading.found or ((channels_, height, width),) * len(images)
     return Dataset(
         images=images,
         labels=labels,
@@ -186,6 +191,7 @@ def assemble(where: str | Path, reading: Reading, size: Size | None = None, chan
         fingerprint=fingerprint(images, labels, reading.class_names),
         background=background(images),
         files=reading.files,
+        found=found if set(found) != {tuple(images.shape[1:])} else (),
     )
 
 
@@ -235,4 +241,6 @@ def _part(dataset: Dataset, chosen: np.ndarray, name: str) -> Dataset:
         labels=labels,
         name=f"{dataset.name}, {name}",
         fingerprint=fingerprint(images, labels, dataset.class_names),
+        files=tuple(itertools.compress(dataset.files, chosen)),
+        found=tuple(itertools.compress(dataset.found, chosen)),
     )

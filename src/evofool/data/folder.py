@@ -239,8 +239,9 @@ def _read(
     path = source.path.resolve()
     stem = path.stem if path.is_file() else path.name
     if unlabelled and (flat := _flat(source)):
-        images = _decode(source, flat, size, channels, progress)
-        return Reading(images, np.full(len(flat), -1, np.int64), (), stem, tuple("/".join(parts) for parts in flat))
+        images, found = _decode(source, flat, size, channels, progress)
+        named = tuple("/".join(parts) for parts in flat)
+        return Reading(images, np.full(len(flat), -1, np.int64), (), stem, named, found)
     class_names, folders, is_split = _layout(source, split)
     members: list[Parts] = []
     labels: list[int] = []
@@ -249,10 +250,10 @@ def _read(
             files = _images_of(source, folders[name])
             members += [(*folders[name], file) for file in files]
             labels += [label] * len(files)
-    images = _decode(source, members, size, channels, progress)
+    images, found = _decode(source, members, size, channels, progress)
     named = tuple("/".join(parts) for parts in members)
     name = f"{stem} {split if is_split else 'all'}"
-    return Reading(images, np.array(labels, np.int64), class_names, name, named)
+    return Reading(images, np.array(labels, np.int64), class_names, name, named, found)
 
 
 def _flat(source: Source) -> list[Parts]:
@@ -312,9 +313,10 @@ def _images_of(source: Source, folder: Parts) -> list[str]:
 
 def _decode(
     source: Source, members: list[Parts], size: Size | None, channels: int | None, progress: Progress | None
-) -> np.ndarray:
-    """Decode all members into one array of bytes [N C H W]."""
+) -> tuple[np.ndarray, tuple[tuple[int, int, int], ...]]:
+    """Decode all members into one array of bytes [N C H W]; and the shape (C, H, W) in which each was found."""
     images: np.ndarray | None = None
+    found: list[tuple[int, int, int]] = []
     with warnings.catch_warnings():
         # Pillow warns from 89 million pixels on; ours is the stricter limit, and an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -328,6 +330,7 @@ def _decode(
                         f"all images; resize them, or name a shape: --with image_shape=CxHxW, and --image-size N to "
                         f"`evofool train`"
                     )
+                found.append((1 if picture.mode in _GRAY_MODES else 3, picture.height, picture.width))
                 pixels = _pixels(picture, where, size, channels)
             if images is None:
                 shape = (len(members), len(pixels), *pixels.shape[1:])
@@ -341,7 +344,7 @@ def _decode(
             if progress is not None and ((index + 1) % _TELL_EVERY == 0 or index + 1 == len(members)):
                 progress(f"reading {source.path.name}", index + 1, len(members))
     assert images is not None
-    return images
+    return images, tuple(found)
 
 
 @contextmanager

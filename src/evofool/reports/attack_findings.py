@@ -18,6 +18,7 @@ def findings(results: Results, numbers: Numbers) -> list[Finding]:
         *((text, "queries") for text in _verdict(results, numbers)),
         *((text, "queries") for text in _queries(results, numbers)),
         *((text, "learning") for text in _learning(numbers)),
+        *((text, "images") for text in _given(results)),
         *((text, "images") for text in _left_out(results, numbers)),
         *((text, "classes") for text in _classes(results, numbers)),
         *((text, "images") for text in _shrunk(results, numbers)),
@@ -72,6 +73,13 @@ def _learning(numbers: Numbers) -> Iterable[str]:
         f"It carries what worked from image to image: a mean of {firsts} and {queries(numbers.mean)} over all "
         f"{len(numbers.attacked):,}. Images are not independent, so intervals are taken over runs: `evofool compare`."
     )
+
+
+def _given(results: Results) -> Iterable[str]:
+    if brought := str(results.data.get("brought") or ""):
+        yield f"{brought[0].upper()}{label(brought[1:], 400)}."
+    if results.images and not results.data.get("labelled", True):
+        yield "The images have no labels: what the classifier sees in them as they are counts as their class."
 
 
 def _left_out(results: Results, numbers: Numbers) -> Iterable[str]:

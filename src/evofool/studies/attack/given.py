@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,12 +85,14 @@ class Chosen:
         names: of each image.
         labelled: whether labels came with the images.
         fingerprint: of all the data that they were chosen from.
+        brought: in words, how they were brought to the shape that the classifier takes; "" where they had it.
     """
 
     dataset: Dataset
     names: tuple[str, ...]
     labelled: bool
     fingerprint: str
+    brought: str = ""
 
 
 @functools.lru_cache(maxsize=2)
@@ -115,8 +117,35 @@ def chosen(config: Config, info: ClassifierInfo) -> Chosen:
     rows = slice(config.first, last)
     labels = _as_classes(whole, info)[rows]
     names = whole.files[rows] or tuple(f"{whole.name} {number}" for number in range(config.first, last))
-    part = replace(whole, images=whole.images[rows], labels=labels, files=(), class_names=info.class_names)
-    return Chosen(part, names, bool(whole.class_names), whole.fingerprint)
+    found = whole.found[rows]
+    part = replace(whole, images=whole.images[rows], labels=labels, files=(), found=(), class_names=info.class_names)
+    return Chosen(part, names, bool(whole.class_names), whole.fingerprint, brought(found, info))
+
+
+def brought(found: Sequence[tuple[int, int, int]], info: ClassifierInfo) -> str:
+    """In words, what was done to images of these shapes (C, H, W) so that a classifier takes them; "" = nothing."""
+    channels, height, width = info.image_shape
+    sizes = [shape[1:] for shape in found if shape[1:] != (height, width)]
+    done = []
+    if sizes:
+        known = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
+        which = f"{known[0][0]} x {known[0][1]}"
+        if len(known) > 1:
+            which = f"{len(known)} sizes from {which} to {known[-1][0]} x {known[-1][1]}"
+        bent = any(high * width != wide * height for high, wide in sizes)
+        how = f"bilinear, antialiased{', proportions not kept' if bent else ''}"
+        done.append(f"{len(sizes):,} of {len(found):,} are of {which} and are resized ({how})")
+    if colours := sum(shape[0] > channels for shape in found):
+        done.append(f"{colours:,} of {len(found):,} are in colour and become gray")
+    if grays := sum(shape[0] < channels for shape in found):
+        done.append(f"{grays:,} of {len(found):,} are gray and get {channels} equal channels")
+    if not done:
+        return ""
+    wanted = f"{height} x {width} pixels (height x width) in {'gray' if channels == 1 else 'colour'}"
+    return (
+        f"the images are brought to what {info.name} takes, {wanted}: {'; '.join(done)}; what fools is a file of that "
+        "shape"
+    )
 
 
 def _as_classes(dataset: Dataset, info: ClassifierInfo) -> Int[Tensor, " N"]:

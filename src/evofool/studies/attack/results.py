@@ -104,7 +104,8 @@ class Results:
         budget: the most queries of one image, the one for the image as it is included. In means and medians a failure
             counts as so many.
         seed: of the searches (and of the order, where images are shuffled).
-        data: {"name", "fingerprint", "labelled": labels were given, "first", "count"}.
+        data: {"name", "fingerprint", "labelled": labels were given, "brought": in words, how images were
+            brought to the shape that the classifier takes, "first", "count"}.
         images: in the order of the list.
         pool: of recipes that share: {"genes": list of {...}, "file"}; None without.
         ledger: {"searches": rows by account and kind, "padded", "kills", "drift"}.

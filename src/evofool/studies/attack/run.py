@@ -163,6 +163,7 @@ def told_of(
             "name": plan.chosen.dataset.name,
             "fingerprint": plan.chosen.fingerprint,
             "labelled": plan.chosen.labelled,
+            "brought": plan.chosen.brought,
             "first": config.first,
             "count": len(plan.chosen.dataset),
         },
