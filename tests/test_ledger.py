@@ -748,6 +748,69 @@ def test_a_crowd_that_is_never_answered_is_given_up_after_five_rounds():
     assert tally(ledger)["issued"] == tally(ledger)["failed"] == [crowded.calls]
 
 
+class Unlucky:
+    """Refuses the first image so many times, or for good, and answers another one between any two refusals."""
+
+    def __init__(self, refusals, *, for_good=False, **error):
+        inner = metered(linear(micro_batch=1))
+        self.inner, self.info = inner, dataclasses.replace(inner.info, concurrency=2)
+        self.refusals, self.for_good, self.error = refusals, for_good, error
+        self.refused, self.answered, self.turn = 0, 0, threading.Condition()
+
+    def __call__(self, batch):
+        with self.turn:
+            if torch.equal(batch[0], images(1)[0]):
+                assert self.turn.wait_for(lambda: self.answered >= self.refused, 60)
+                if self.for_good or self.refused < self.refusals:
+                    self.refused += 1
+                    self.turn.notify_all()
+                    raise TargetError("refused", **self.error)
+            else:
+                assert self.turn.wait_for(lambda: self.refused >= min(self.answered, self.refusals), 60)
+                self.answered += 1
+                self.turn.notify_all()
+        return self.inner(batch)
+
+
+def test_a_request_that_a_busy_target_refuses_is_sent_until_it_is_answered():
+    """Seven refusals are more than tries; others are answered all the while, so that the target is not given up."""
+    unlucky = Unlucky(7, busy=True)
+    waits: list[float] = []
+    ledger = Ledger(unlucky, searches=1, sleep=waits.append)
+    answers = ledger.ask(images(30), payers(*[0] * 30))
+    assert unlucky.refused == 7 and waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert answers.status.tolist() == [ANSWERED] * 30 and torch.equal(answers.scores, linear()(images(30)))
+    assert (tally(ledger)["issued"], tally(ledger)["failed"], tally(ledger)["answered"]) == ([37], [7], [30])
+
+
+@pytest.mark.parametrize(("error", "times"), [({"busy": True}, 20), ({}, 5)])
+def test_a_request_that_is_refused_again_and_again_is_left_without_an_answer(error, times):
+    """A target may say that it is busy when one image breaks it; what fails for another reason is tried less often."""
+    unlucky = Unlucky(times, for_good=True, **error)
+    waits: list[float] = []
+    ledger = Ledger(unlucky, searches=1, sleep=waits.append)
+    status = ledger.ask(images(30), payers(*[0] * 30)).status.tolist()
+    assert status == [FAILED] + [ANSWERED] * 29 and unlucky.refused == times
+    assert len(waits) == times - 1 and max(waits) <= 60.0
+    assert tally(ledger)["failed"] == [times] and tally(ledger)["answered"] == [29]
+
+
+def test_refusals_end_with_the_budget():
+    """Whatever is sent again is charged again, also to a target that is only busy."""
+    unlucky = Unlucky(8, for_good=True, busy=True)
+    ledger = Ledger(unlucky, searches=2, budget=8, sleep=lambda seconds: None)
+    status = ledger.ask(images(30), payers(0, *[1] * 29)).status.tolist()
+    assert status[0] == UNSENT and unlucky.refused == 8
+    assert tally(ledger)["issued"] == [8, 8] and tally(ledger)["failed"] == [8, 0]
+
+
+def test_a_busy_target_that_answers_nobody_is_given_up():
+    ledger, failing, _, waits = retrying(range(1, 99), micro_batch=1, busy=True)
+    with pytest.raises(TargetError, match="5 failures in a row"):
+        ledger.ask(images(3), payers(0, 0, 0))
+    assert failing.calls == 5 and len(waits) == 4
+
+
 @pytest.mark.parametrize("limit", [{"budget": 6}, {"total": 6}])
 def test_what_waits_for_its_turn_is_left_out_when_others_had_to_be_sent_again(limit):
     """Six requests are in reach when they set out; two of them fail and are charged twice."""

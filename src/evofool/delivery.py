@@ -5,6 +5,7 @@ Whoever keeps the books is told before anything is sent, and after everything th
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from .errors import ClassifierError, OutOfMemoryError, TargetError
 from .shapes import Float, Tensor
 
 TRIES = 5  # of a request to a metered classifier
+REFUSALS = 20  # of a request by a target that is busy and answers others
 IN_A_ROW = 5  # failures without an answer between them: the target is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two tries, where the target does not say how long
 LONGEST_ASKED = 3600.0  # seconds; a target that asks for more is asked again in another session
@@ -76,7 +78,8 @@ class Delivery:
 
     A remote one gets a request as a whole, and again after a failure, up to `tries` times; the wait doubles from try
     to try, or is what the target asks for. A request that may not be sent again, or has been tried often enough, leaves
-    its images without an answer.
+    its images without an answer. To be refused by a target that is busy says nothing of the images, so it counts as no
+    try as long as the target answers others; but after 20 of them it is taken for more than chance.
 
     Five failures in a row, of whatever requests, and the target is given up; failures of requests that were in flight
     together count as one. The waiting is ours and not a library's: it has to end when somebody presses Ctrl-C, and to
@@ -221,7 +224,8 @@ class Delivery:
 
     def _with_tries(self, images: Tensor, books: Books, done: Delivered, held: Sequence[int]) -> None:
         rows: Sequence[int] = range(len(images))
-        for number in range(self._tries):
+        failures = 0  # that may lie in the request itself
+        for number in itertools.count():
             if not rows:
                 return
             before = self._failures
@@ -230,7 +234,8 @@ class Delivery:
             except TargetError as error:
                 books.failed(done, rows, [])
                 self._count(error, before)
-                if not error.again or number + 1 == self._tries:
+                failures += not error.busy
+                if not error.again or failures == self._tries or number + 1 == max(REFUSALS, self._tries):
                     done.status[rows] = _FAILED
                     return
                 self._wait(number, error, held)

@@ -50,15 +50,25 @@ class TargetError(EvofoolError):
         retry_after: seconds that the target asked us to wait, if it did.
         fatal: nothing more is to be asked: it would not be answered either.
         again: whether the same request may be sent again; else its images have no answer.
+        busy: it refused the request because it has too much to do, whatever stood in it.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, retry_after: float | None = None, fatal: bool = False, again: bool = True):
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        fatal: bool = False,
+        again: bool = True,
+        busy: bool = False,
+    ):
         super().__init__(message)
         self.retry_after = retry_after
         self.fatal = fatal
         self.again = again and not fatal
+        self.busy = busy
 
 
 class OutOfMemoryError(TargetError):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -163,6 +164,7 @@ class Failing:
         retry_after: float | None = None,
         fatal: bool = False,
         again: bool = True,
+        busy: bool = False,
     ):
         """Wrap a classifier.
 
@@ -172,14 +174,13 @@ class Failing:
             retry_after: seconds that the error asks to wait.
             fatal: whether the error says that nothing more is to be asked.
             again: whether it says that the same request may be sent again.
+            busy: whether it says that there was only too much to do.
         """
         self.info = replace(classifier.info, name=f"failing {classifier.info.name}")
         self.calls = 0
         self._classifier = classifier
         self._failing = frozenset(calls)
-        self._retry_after = retry_after
-        self._fatal = fatal
-        self._again = again
+        self._error: dict[str, Any] = {"retry_after": retry_after, "fatal": fatal, "again": again, "busy": busy}
 
     def __call__(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
         """What the classifier inside answers.
@@ -189,8 +190,7 @@ class Failing:
         """
         self.calls += 1
         if self.calls in self._failing:
-            words = f"call {self.calls} fails on purpose"
-            raise TargetError(words, retry_after=self._retry_after, fatal=self._fatal, again=self._again)
+            raise TargetError(f"call {self.calls} fails on purpose", **self._error)
         return self._classifier(images)
 
 

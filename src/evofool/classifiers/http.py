@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0  # seconds
 CONCURRENCY = 4
 _RETRIED = {408, 425, 429}
+_BUSY = {429, 503}
 _STOPS = {401, 403}
 _OURS = {"content-length", "transfer-encoding", "connection", "content-type"}  # headers that a user may not set
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -224,7 +225,7 @@ def _answer(reply: _Reply) -> bytes:
         raise TargetError(f"not allowed; check the headers and params: {said}", fatal=True)
     if status in _RETRIED or 500 <= status < 600:
         wait = retry_after(reply.headers.get("retry-after", ""), datetime.datetime.now(datetime.UTC))
-        raise TargetError(said, retry_after=wait)
+        raise TargetError(said, retry_after=wait, busy=status in _BUSY)
     raise TargetError(said, again=not 400 <= status < 500)
 
 

@@ -277,7 +277,9 @@ class Secrets:
         """An error of the same weight with a clean message; raise it where the first one is not its context."""
         if isinstance(error, TargetError):
             message = self.clean(str(error))
-            return TargetError(message, retry_after=error.retry_after, fatal=error.fatal, again=error.again)
+            return TargetError(
+                message, retry_after=error.retry_after, fatal=error.fatal, again=error.again, busy=error.busy
+            )
         return TargetError(self.clean(f"{type(error).__name__}: {error}"))
 
 
