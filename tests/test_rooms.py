@@ -15,10 +15,10 @@ SOURCES = Path(__file__).resolve().parent.parent / "src" / "evofool"
 
 # A module imports only from its own room and from those above it.
 ROOMS = """
-    errors shapes contracts rng genome spec files interrupts locks wal operators regions encodings objectives criteria
-    pool sharing algorithms threat networks padding classifiers variants data store metered calls delivery ledger search
-    shrink bisection evasion recipes checkpoint rundir runs checks adversarial augmentation finetune saving training
-    doctor executors progress studies reports attacks testing cli
+    errors shapes contracts rng genome spec files studyfile interrupts locks wal operators regions encodings objectives
+    criteria waves belief pool sharing algorithms threat networks padding classifiers variants data accounts schema
+    store metered calls delivery ledger search shrink bisection evasion recipes checkpoint rundir runs checks
+    adversarial augmentation finetune saving training doctor executors progress studies reports attacks testing cli
 """.split()  # noqa: SIM905
 ONLY_FOR = {"progress": {"cli"}}  # others take a callback: they must also work where nobody watches
 TALKERS = {"progress", "cli"}

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evofool import files
-from evofool import store as module
+from evofool import files, schema
 from evofool.errors import DamagedRunError, UserError
-from evofool.store import APPLICATION, VERSION, Batch, Store
+from evofool.schema import APPLICATION, VERSION, Batch
+from evofool.store import Store
 
 NOTHING = {"issued": 0, "answered": 0, "failed": 0, "lost": 0, "repeated": 0}
 
@@ -47,7 +47,7 @@ def ask(store: Store, chain: str, key: str, rows: dict[str, int], answers: Batch
 
 def raw(folder: Path) -> closing[sqlite3.Connection]:
     database = sqlite3.connect(file(folder), isolation_level=None)
-    database.create_function("digest", -1, module._digest, deterministic=True)
+    database.create_function("digest", -1, schema.digest_of, deterministic=True)
     return closing(database)
 
 
@@ -356,7 +356,7 @@ def test_links_are_hashes_over_all_that_came_before():
     before = "one"
     for key, content in (("0.0", "ab"), ("1.0", "cd")):
         before = hashlib.sha256(f"{before}\n{key}\n{content}".encode()).hexdigest()
-    assert module.chained(module.chained("one", "0.0", "ab"), "1.0", "cd") == before
+    assert schema.chained(schema.chained("one", "0.0", "ab"), "1.0", "cd") == before
 
 
 def test_answers_that_are_let_go_are_missing_and_no_damage(tmp_path):
@@ -708,7 +708,7 @@ def test_a_network_file_system_is_refused_with_the_reason(tmp_path, monkeypatch,
     "values", [["a", 1], [], [-(2**63), 2**63 - 1, 0], NAMES, [1.5, None, True, "x" * 5000], ["a, 1", '"', "]"]]
 )
 def test_digests_are_over_json(values):
-    assert module._digest(*values) == hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    assert schema.digest_of(*values) == hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def test_an_owner_does_not_go_on_with_accounts_that_were_changed(tmp_path):

@@ -26,9 +26,10 @@ import torch
 
 import searcher
 from bars import Outcome
+from evofool.accounts import COLUMNS
 from evofool.contracts import ClassifierInfo
 from evofool.errors import TargetError
-from evofool.store import COLUMNS, Store
+from evofool.store import Store
 from kills import fork, kill, wait
 from searcher import Config
 

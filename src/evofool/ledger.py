@@ -16,8 +16,9 @@ from .contracts import Answers, Classifier, Criterion, Status
 from .delivery import Delivered, Delivery, StoppedError
 from .errors import ClassifierError, DamagedRunError, TargetError
 from .interrupts import undisturbed
+from .schema import Batch
 from .shapes import Bool, Float, Int, Tensor
-from .store import Batch, Store
+from .store import Store
 
 if TYPE_CHECKING:
     from .metered import MeteredModule

@@ -13,293 +13,28 @@ Every row that is read back has a digest or stands in sums that have to agree.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import itertools
 import json
-import operator
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import numpy as np
-
+from .accounts import Counts, Memory, Tables, damaged_sums
 from .errors import DamagedRunError, EvofoolError, UserError
 from .files import refuse_link, refuse_network
-
-VERSION = 1
-APPLICATION = 0x65766F66  # "evof", in the header of the file
-COLUMNS = ("issued", "answered", "failed", "lost", "repeated")
-
-_SCHEMA = f"""
-BEGIN;
-CREATE TABLE accounts (search TEXT PRIMARY KEY, issued INTEGER NOT NULL, answered INTEGER NOT NULL,
-    failed INTEGER NOT NULL, lost INTEGER NOT NULL, repeated INTEGER NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE totals (one INTEGER PRIMARY KEY CHECK (one = 1), issued INTEGER NOT NULL, padded INTEGER NOT NULL,
-    digest TEXT NOT NULL) STRICT;
-CREATE TABLE attempts (id INTEGER PRIMARY KEY, chain TEXT NOT NULL, key TEXT NOT NULL, rows TEXT NOT NULL,
-    state TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE batches (chain TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, content TEXT NOT NULL,
-    link TEXT NOT NULL, answers BLOB, PRIMARY KEY (chain, number), UNIQUE (chain, key)) STRICT;
-CREATE TABLE events (chain TEXT NOT NULL, number INTEGER NOT NULL, value TEXT NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (chain, number)) STRICT;
-CREATE TABLE results (name TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE sessions (number INTEGER PRIMARY KEY, state TEXT NOT NULL, notes TEXT NOT NULL, digest TEXT NOT NULL)
-    STRICT;
-INSERT INTO totals VALUES (1, 0, 0, digest(0, 0));
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
-# What the digest of a row is over.
-_DIGESTED = {
-    "accounts": ("search", *COLUMNS),
-    "totals": ("issued", "padded"),
-    "attempts": ("id", "chain", "key", "rows", "state"),
-    "events": ("chain", "number", "value"),
-    "results": ("name", "value"),
-    "sessions": ("number", "state", "notes"),
-}
-_COUNTING = ("accounts", "totals", "attempts")
-
-
-def _adding(changed: str) -> str:
-    """The query that adds ?1 to one column of the account ?2, and puts its digest right in the same step."""
-    later = ", ".join(f"{name} + ?1" if name == changed else name for name in COLUMNS)
-    return f"UPDATE accounts SET {changed} = {changed} + ?1, digest = digest(search, {later}) WHERE search = ?2"
-
-
-_ADD = {name: _adding(name) for name in COLUMNS}
-
-
-class Batch(NamedTuple):
-    """Stored answers, in the order they were asked.
-
-    Attributes:
-        hashes: [N 16], of the images.
-        search: [N], who paid, as an index into the searches of the ledger.
-        scores: [N K], float32.
-        status: [N], see `contracts.Status`.
-    """
-
-    hashes: np.ndarray
-    search: np.ndarray
-    scores: np.ndarray
-    status: np.ndarray
-
-    def pack(self) -> bytes:
-        """As one blob: N and K, then the arrays."""
-        n, k = self.scores.shape
-        kinds = ("u1", "<i4", "<f4", "i1")
-        arrays = (np.ascontiguousarray(part, dtype=kind).tobytes() for part, kind in zip(self, kinds, strict=True))
-        return np.array([n, k], dtype="<u4").tobytes() + b"".join(arrays)
-
-    @staticmethod
-    def unpack(blob: bytes) -> Batch:
-        """The inverse of `pack`.
-
-        Raises:
-            DamagedRunError: the blob has not the length that it names.
-        """
-        n, k = (int(v) for v in np.frombuffer(blob[:8].ljust(8, b"\0"), "<u4"))
-        if len(blob) != 8 + n * (16 + 4 + 4 * k + 1):
-            raise DamagedRunError(f"a stored batch of {n} x {k} has {len(blob)} bytes; restore the run from a copy")
-        a, b, c = 8 + 16 * n, 8 + 20 * n, 8 + 20 * n + 4 * n * k
-        return Batch(
-            np.frombuffer(blob[8:a], "u1").reshape(n, 16),
-            np.frombuffer(blob[a:b], "<i4"),
-            np.frombuffer(blob[b:c], "<f4").reshape(n, k),
-            np.frombuffer(blob[c:], "i1"),
-        )
-
-
-def _address(file: Path | None, read_only: bool) -> str:
-    """Where SQLite finds a file, as it wants to be told."""
-    if file is None:
-        return ":memory:"
-    if not read_only:
-        return file.absolute().as_uri()
-    # Without a log beside it nobody is writing, and SQLite needs no files of its own there.
-    quiet = not file.with_name(f"{file.name}-wal").exists()
-    return f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}"
-
-
-def _digest(*values: Any) -> str:
-    """Over the values as a list in JSON; in parts, which takes half as long as all at once."""
-    text = ", ".join([str(value) if type(value) is int else json.dumps(value) for value in values])
-    return hashlib.sha256(f"[{text}]".encode()).hexdigest()
-
-
-def _schema(database: sqlite3.Connection) -> set[tuple[str, str]]:
-    rows = database.execute("SELECT name, ifnull(sql, '') FROM sqlite_schema")
-    return {(name, " ".join(sql.split())) for name, sql in rows}
-
-
-@functools.cache
-def _expected() -> set[tuple[str, str]]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as database:
-        database.create_function("digest", -1, _digest, deterministic=True)
-        database.executescript(_SCHEMA)
-        return _schema(database)
-
-
-def chained(before: str, key: str, content: str) -> str:
-    """The link of a batch: over the link before it (the name of the chain), its key and the SHA-256 of its content."""
-    return hashlib.sha256(f"{before}\n{key}\n{content}".encode()).hexdigest()
-
-
-class _Counts(Protocol):
-    """Accounts, total and attempts; what changes them is called inside a transaction of the store."""
-
-    def begin(self) -> None:
-        """A transaction begins."""
-
-    def roll_back(self) -> None:
-        """Everything is as it was when it began."""
-
-    def open(self, searches: Sequence[str]) -> None:
-        """Make the accounts that are not there yet."""
-
-    def accounts(self) -> dict[str, dict[str, int]]:
-        """All of them."""
-
-    def issued(self, searches: Sequence[str]) -> list[int]:
-        """What some of them have been charged; each is named once."""
-
-    def total(self, name: str) -> int:
-        """Over all: "issued" or "padded"."""
-
-    def add(self, column: str, rows: Mapping[str, int]) -> None:
-        """Add to one column of some accounts."""
-
-    def add_total(self, issued: int, padded: int) -> None:
-        """Add to the totals."""
-
-    def open_attempt(self, chain: str, key: str, rows: Mapping[str, int]) -> int:
-        """Begin one, and number it."""
-
-    def close_attempt(self, number: int, state: str | None) -> None:
-        """Keep it in this state, or let it go."""
-
-    def attempts(self) -> list[tuple[int, str, str]]:
-        """Numbers, states, and who pays for how many rows, as JSON."""
-
-
-class _Tables:
-    """Rows of SQLite, each with its digest."""
-
-    def __init__(self, database: sqlite3.Connection):
-        self._database = database
-
-    def begin(self) -> None:
-        pass
-
-    def roll_back(self) -> None:
-        pass  # SQLite does
-
-    def open(self, searches: Sequence[str]) -> None:
-        query = "INSERT OR IGNORE INTO accounts VALUES (?1, 0, 0, 0, 0, 0, digest(?1, 0, 0, 0, 0, 0))"
-        self._database.executemany(query, [(search,) for search in searches])
-
-    def accounts(self) -> dict[str, dict[str, int]]:
-        rows = self._database.execute(f"SELECT search, {', '.join(COLUMNS)} FROM accounts ORDER BY search")
-        return {row[0]: dict(zip(COLUMNS, row[1:], strict=True)) for row in rows.fetchall()}
-
-    def issued(self, searches: Sequence[str]) -> list[int]:
-        # All names as one value, and the tables in this order: these accounts are looked up, and no others read.
-        query = "SELECT issued FROM json_each(?) AS asked CROSS JOIN accounts ON search = value ORDER BY asked.key"
-        return [issued for (issued,) in self._database.execute(query, (json.dumps(searches),)).fetchall()]
-
-    def total(self, name: str) -> int:
-        return int(self._database.execute(f"SELECT {name} FROM totals").fetchone()[0])
-
-    def add(self, column: str, rows: Mapping[str, int]) -> None:
-        self._database.executemany(_ADD[column], [(count, search) for search, count in rows.items()])
-
-    def add_total(self, issued: int, padded: int) -> None:
-        self._database.execute(
-            "UPDATE totals SET issued = issued + ?1, padded = padded + ?2, digest = digest(issued + ?1, padded + ?2)",
-            (issued, padded),
-        )
-
-    def open_attempt(self, chain: str, key: str, rows: Mapping[str, int]) -> int:
-        number: int = self._database.execute("SELECT ifnull(max(id), 0) + 1 FROM attempts").fetchone()[0]
-        self._database.execute(
-            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, 'open', digest(?1, ?2, ?3, ?4, 'open'))",
-            (number, chain, key, json.dumps(rows)),
-        )
-        return number
-
-    def close_attempt(self, number: int, state: str | None) -> None:
-        if state is None:
-            self._database.execute("DELETE FROM attempts WHERE id = ?", (number,))
-        else:
-            query = "UPDATE attempts SET state = ?1, digest = digest(id, chain, key, rows, ?1) WHERE id = ?2"
-            self._database.execute(query, (state, number))
-
-    def attempts(self) -> list[tuple[int, str, str]]:
-        return self._database.execute("SELECT id, state, rows FROM attempts").fetchall()
-
-
-class _Memory:
-    """Dictionaries, where nobody else can look or write: rows with digests would be most of what a query costs.
-
-    What came to nothing is not kept.
-    """
-
-    def __init__(self) -> None:
-        self._accounts: dict[str, dict[Any, Any]] = {column: {} for column in COLUMNS}
-        self._totals: dict[Any, Any] = {"issued": 0, "padded": 0}
-        self._open: dict[Any, Any] = {}  # attempts on their way, by number; None = closed
-        self._before: list[tuple[dict[Any, Any], dict[Any, Any]]] = []  # that this transaction has changed
-
-    def begin(self) -> None:
-        self._before = []
-
-    def roll_back(self) -> None:
-        for into, values in reversed(self._before):
-            into.update(values)
-
-    def _write(self, into: dict[Any, Any], values: dict[Any, Any]) -> None:
-        self._before.append((into, {key: into.get(key) for key in values}))  # first: Ctrl-C may come in between
-        into.update(values)
-
-    def open(self, searches: Sequence[str]) -> None:
-        for column in self._accounts.values():
-            column.update({search: 0 for search in searches if search not in column})
-
-    def accounts(self) -> dict[str, dict[str, int]]:
-        searches = sorted(self._accounts[COLUMNS[-1]])
-        return {search: {name: column[search] for name, column in self._accounts.items()} for search in searches}
-
-    def issued(self, searches: Sequence[str]) -> list[int]:
-        return list(map(self._accounts["issued"].__getitem__, searches))
-
-    def total(self, name: str) -> int:
-        return int(self._totals[name])
-
-    def add(self, column: str, rows: Mapping[str, int]) -> None:
-        into = self._accounts[column]
-        before = dict(zip(rows, map(into.__getitem__, rows), strict=True))
-        self._before.append((into, before))
-        into.update(zip(rows, map(operator.add, before.values(), rows.values()), strict=True))
-
-    def add_total(self, issued: int, padded: int) -> None:
-        totals = self._totals
-        self._write(totals, {"issued": totals["issued"] + issued, "padded": totals["padded"] + padded})
-
-    def open_attempt(self, chain: str, key: str, rows: Mapping[str, int]) -> int:
-        number = next(number for number in itertools.count(1) if self._open.get(number) is None)
-        self._write(self._open, {number: rows})
-        return number
-
-    def close_attempt(self, number: int, state: str | None) -> None:
-        self._write(self._open, {number: None})
-
-    def attempts(self) -> list[tuple[int, str, str]]:
-        return [(number, "open", json.dumps(rows)) for number, rows in self._open.items() if rows is not None]
+from .schema import (
+    COUNTING,
+    DIGESTED,
+    Batch,
+    address,
+    chained,
+    damaged_chains,
+    damaged_rows,
+    digest_of,
+    prepare,
+)
 
 
 class Store:
@@ -334,13 +69,13 @@ class Store:
                 raise DamagedRunError(f"{file}: is missing; expected the ledger of a run there")
         try:
             self._database = sqlite3.connect(
-                _address(file, read_only), uri=True, isolation_level=None, timeout=60.0, check_same_thread=False
+                address(file, read_only), uri=True, isolation_level=None, timeout=60.0, check_same_thread=False
             )
         except sqlite3.Error as error:
             raise UserError(f"{file}: cannot be opened ({error}); mend the permissions or make room") from None
-        self._counts: _Counts = _Memory() if file is None else _Tables(self._database)
+        self._counts: Counts = Memory() if file is None else Tables(self._database)
         try:
-            self._database.create_function("digest", -1, _digest, deterministic=True)
+            self._database.create_function("digest", -1, digest_of, deterministic=True)
             with self._errors():
                 self._prepare()
         except BaseException:
@@ -348,25 +83,8 @@ class Store:
             raise
 
     def _prepare(self) -> None:
-        database = self._database
-        application, version = (
-            database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        schema = _schema(database)
-        new = not schema and (self._owner or self.file is None)
-        if not new and (application != APPLICATION or not schema):
-            raise DamagedRunError(f"{self.file}: is not the ledger of a run of evofool")
-        if not new and version != VERSION:
-            raise DamagedRunError(
-                f"{self.file}: has the format {version}, expected {VERSION}; use the version of evofool that wrote it"
-            )
-        if self.file is not None and not self._read_only:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-        if new:
-            database.executescript(_SCHEMA)
-        elif schema != _expected():
-            raise DamagedRunError(f"{self.file}: has other tables than the ledger of a run; restore it from a copy")
+        may_begin = self._owner or self.file is None
+        new = prepare(self._database, self.file, may_begin=may_begin, may_write=not self._read_only)
         if self._owner and not new:
             self._refuse_wrong_counts()
         if self._owner:
@@ -375,7 +93,7 @@ class Store:
     def _refuse_wrong_counts(self) -> None:
         """A budget cannot be kept with accounts that were changed, and the next change would hide it."""
         try:
-            wrong = [*self._damaged_rows(*_COUNTING), *self._damaged_sums()]
+            wrong = [*damaged_rows(self._database, *COUNTING), *damaged_sums(self._counts, self._loaded)]
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             wrong = [str(error)]
         if wrong:
@@ -603,7 +321,7 @@ class Store:
         found: list[Any] = []
         rows = self._read("SELECT number, value, digest FROM events WHERE chain = ? ORDER BY number", chain)
         for number, value, digest in rows:
-            if digest != _digest(chain, number, value):
+            if digest != digest_of(chain, number, value):
                 raise DamagedRunError(
                     f"{self.file}: event {number} of {chain} has changed; restore the run from a copy"
                 )
@@ -641,7 +359,7 @@ class Store:
         if not rows:
             raise DamagedRunError(f"{self.file}: the result of {name} is missing; resume the run")
         value, digest = rows[0]
-        if digest != _digest(name, value):
+        if digest != digest_of(name, value):
             raise DamagedRunError(f"{self.file}: the result of {name} has changed; restore the run from a copy")
         return self._loaded(value, f"the result of {name}")
 
@@ -658,44 +376,14 @@ class Store:
         try:
             with self._turn, self._errors():
                 whole = [f"ledger: {line}" for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
-                return [*whole, *self._damaged_rows(*_DIGESTED), *self._damaged_chains(), *self._damaged_sums()]
+                return [
+                    *whole,
+                    *damaged_rows(self._database, *DIGESTED),
+                    *damaged_chains(self._database),
+                    *damaged_sums(self._counts, self._loaded),
+                ]
         except (ValueError, TypeError, AttributeError, RecursionError, EvofoolError) as error:
             return [f"ledger: {error}"]
-
-    def _damaged_rows(self, *tables: str) -> Iterator[str]:
-        for table in tables:
-            columns = ", ".join(_DIGESTED[table])
-            wrong = self._read(f"SELECT count(*) FROM {table} WHERE digest != digest({columns})")[0][0]
-            if wrong:
-                yield f"ledger: {wrong} rows of {table} have changed"
-
-    def _damaged_chains(self) -> Iterator[str]:
-        ends: dict[str, tuple[int, str]] = {}
-        query = "SELECT chain, number, key, content, link, answers FROM batches ORDER BY chain, number"
-        for chain, number, key, content, link, answers in self._database.execute(query):
-            expected, before = ends.get(chain, (0, chain))
-            if number != expected:
-                yield f"ledger: batch {expected} of {chain} is missing"
-            if answers is not None and hashlib.sha256(answers).hexdigest() != content:
-                yield f"ledger: the answers of {chain}, batch {key}, have changed"
-            if chained(before, key, content) != link:
-                yield f"ledger: the chain of {chain} breaks at batch {key}"
-            ends[chain] = (number + 1, link)
-
-    def _damaged_sums(self) -> Iterator[str]:
-        accounts = self.counts()
-        waiting: dict[str, int] = {}
-        lost: dict[str, int] = {}
-        for _, state, rows in self._counts.attempts():
-            sums = waiting if state == "open" else lost
-            for search, count in self._loaded(rows, "an attempt").items() if state != "failed" else ():
-                sums[search] = sums.get(search, 0) + count
-        for search, count in accounts.items():
-            known = count["answered"] + count["failed"] + count["lost"] + waiting.get(search, 0)
-            if count["issued"] != known or count["lost"] != lost.get(search, 0):
-                yield f"ledger: the account of {search} does not add up: {count}"
-        if sum(count["issued"] for count in accounts.values()) != self.total():
-            yield "ledger: the accounts do not add up to the total"
 
     def close(self) -> bool:
         """Write everything through; the owner's session ends in order, unless answers of it will never come.
