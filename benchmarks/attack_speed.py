@@ -35,8 +35,8 @@ from evofool.contracts import Classifier
 from evofool.data import load_test_images
 from evofool.errors import UserError
 from evofool.ledger import Ledger
+from evofool.studies.attack.assault import assault
 from evofool.studies.attack.given import Config
-from evofool.studies.attack.shards import assault
 from evofool.threat import threat
 from report import table
 from setting import hardware, load_average

@@ -23,7 +23,7 @@ from evofool.errors import ClassifierError, SpecError, UserError
 from evofool.files import read_png, write_png
 from evofool.rundir import NO_LABEL, RunDirectory
 from evofool.spec import op
-from evofool.studies.draw import drawing, planning, run, shards
+from evofool.studies.draw import drawing, planning, record, run
 from evofool.studies.draw.planning import Config
 from evofool.studies.draw.results import Drawn, load
 
@@ -493,7 +493,7 @@ def test_some_runs_end_before_others(whole: run.Outcome) -> None:
     ends = [run_.ended for run_ in whole.results.runs]
     assert ends == [run_.reached for run_ in whole.results.runs]
     assert any(end and end < 40 for end in ends) and None in ends, ends
-    assert any(end and end not in shards.measured_at(70) for end in ends), "no run ends between two measurements"
+    assert any(end and end not in record.measured_at(70) for end in ends), "no run ends between two measurements"
 
 
 def test_a_run_that_the_budget_ends_between_two_measurements_is_told_to_its_end() -> None:
@@ -503,11 +503,11 @@ def test_a_run_that_the_budget_ends_between_two_measurements_is_told_to_its_end(
         for count in (8, 1)
     )
     assert alone == together
-    stopped = [run_ for run_ in alone if run_.reached is None and run_.ended not in shards.measured_at(70)]
+    stopped = [run_ for run_ in alone if run_.reached is None and run_.ended not in record.measured_at(70)]
     assert stopped, "the budget ends every run at a measurement"
     last = stopped[0]
     assert last.ended is not None
-    assert last.generations == [*(g for g in shards.measured_at(70) if g < last.ended), last.ended]
+    assert last.generations == [*(g for g in record.measured_at(70) if g < last.ended), last.ended]
     assert last.confidence[-1] == last.best.confidence and last.strip[-1] == (last.ended, last.best)
 
 
@@ -669,13 +669,13 @@ def test_a_drawing_that_does_not_convince_again_is_no_finding(monkeypatch: pytes
 
 
 def test_curves_and_strips_have_their_generations() -> None:
-    assert shards.measured_at(0) == [0] and shards.shown_at(0) == [0]
-    assert shards.measured_at(3) == [0, 1, 2, 3]
-    assert shards.measured_at(60) == [*range(40), 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60]
-    assert shards.shown_at(100) == [0, 1, 2, 5, 10, 20, 50, 100]
-    assert len(shards.measured_at(3400)) < 200
+    assert record.measured_at(0) == [0] and record.shown_at(0) == [0]
+    assert record.measured_at(3) == [0, 1, 2, 3]
+    assert record.measured_at(60) == [*range(40), 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60]
+    assert record.shown_at(100) == [0, 1, 2, 5, 10, 20, 50, 100]
+    assert len(record.measured_at(3400)) < 200
     for last in (7, 55, 3400):
-        assert shards.measured_at(last)[-1] == last == shards.shown_at(last)[-1]
+        assert record.measured_at(last)[-1] == last == record.shown_at(last)[-1]
     strip = drawn(preset="question", runs=1).results.runs[0].strip
     assert [generation for generation, _ in strip] == [0, 1, 2, 5, 10, 20, 30]
 
@@ -684,15 +684,15 @@ def test_mean_steps_by_hand() -> None:
     masks = torch.zeros(1, 3, 5, 5, dtype=torch.bool)
     masks[0, 0, 0, 0] = masks[0, 0, 2, 2] = True  # 0 and 2 steps from the border
     masks[0, 1, 1, 3] = True  # 1 step; the third has no ink
-    assert shards.mean_steps(masks).tolist() == [1.0]
-    assert shards.mean_steps(masks[:, 2:]).isnan().all()
+    assert record.mean_steps(masks).tolist() == [1.0]
+    assert record.mean_steps(masks[:, 2:]).isnan().all()
 
 
 def test_the_best_is_the_fittest_of_those_that_reach_the_goal() -> None:
     """By hand: a member that reaches the goal with more loss is before one that does not."""
     plan = planning.plan(config(preset="question"))
     shard = plan.shards[0]
-    judge = shards.Judge(shard, shard.load())
+    judge = record.Judge(shard.drawing, shard.target, shard.load().info)
     state = shard.drawing.algorithm.init(torch.zeros(1, 3, 10, 10, dtype=torch.bool))
     scores = torch.tensor([[[2.0, 0.0], [4.0, 0.0], [float("nan")] * 2]])
     state = dataclasses.replace(state, scores=scores, fitness=torch.tensor([[0.1, 0.2, float("nan")]]))

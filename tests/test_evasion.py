@@ -17,8 +17,8 @@ from evofool.evasion import Evaded, evade, image_ids, rows_of, victims_of
 from evofool.ledger import Ledger
 from evofool.rundir import NO_LABEL
 from evofool.studies.attack import given, shards
+from evofool.studies.attack.assault import Assaulted, assault
 from evofool.studies.attack.given import Config
-from evofool.studies.attack.shards import Assaulted, assault
 from evofool.threat import Goal, threat
 from fakes import stream
 

@@ -26,7 +26,7 @@ from evofool.encodings.ink import Ink
 from evofool.errors import ClassifierError, DataError, SpecError, TargetError
 from evofool.operators.lists import mask_of
 from evofool.rundir import RunDirectory
-from evofool.studies.draw import shards
+from evofool.studies.draw import record, shards
 from evofool.studies.draw.results import Drawn, Picture
 from evofool.studies.ink import arms, planning, run, tasks
 from evofool.studies.ink.planning import Config
@@ -742,7 +742,7 @@ def test_a_twin_with_other_classes_is_not_compared_by_number(tmp_path: Path, dat
 
 def test_where_the_limit_is_lifted_is_measured_in_every_schedule() -> None:
     """Generation 77 is none that curves usually show."""
-    assert 77 not in shards.measured_at(120) and 77 not in shards.shown_at(120)
+    assert 77 not in record.measured_at(120) and 77 not in record.shown_at(120)
     config = dataclasses.replace(SMALL, parts=("schedule",), confined=77, free=43)
     found = run.execute(planning.plan(config), workers=1).results
     names = [arm.name for arm in found.arms if arm.part == "schedule"]

@@ -28,7 +28,8 @@ from .recipes import Setting
 from .rundir import NO_LABEL
 from .shapes import Bool, Float, Int, Tensor
 from .studies.attack import run, shards
-from .studies.attack.given import GIVEN, Chosen, Config, goal_of, order_of
+from .studies.attack.assault import assault
+from .studies.attack.given import GIVEN, Chosen, Config, check_images, goal_of, order_of
 from .studies.attack.planning import Plan, check_pool
 from .studies.attack.results import Results
 from .studies.attack.shards import Shard
@@ -142,7 +143,7 @@ def attack(
         images = _images(images)
         classifier = _classifier(model, images, settings)
         info = classifier.info
-        shards.check_images(classifier, images)
+        check_images(classifier, images)
         x = to_lattice(images.detach().float().cpu()[:, None].clone(), None)[:, 0]
         classes = _labels(labels, len(x), len(info.class_names), "labels")
         each, wanted = _targets(target, classes, len(info.class_names))
@@ -181,7 +182,7 @@ def attack(
         images_ = Chosen(dataset, names, labels is not None, dataset.fingerprint)
         shard = Shard(config, tuple(order_of(config, len(x))), 0)
         ledger = Ledger(classifier, searches=[shards.account(number) for number in shard.numbers], budget=budget)
-        found = shards.assault(x, classes, config=config, ledger=ledger, pool=pool, targets=each)
+        found = assault(x, classes, config=config, ledger=ledger, pool=pool, targets=each)
         done = shards.done_of(shard, names, x, found, found.fooled, info, 0.0)
         plan = Plan(config, setting, images_, [shard])
         books = {"searches": ledger.store.counts(), "padded": ledger.store.padded(), "kills": 0, "drift": []}

@@ -11,12 +11,12 @@ import torch
 
 from ... import recipes
 from ...classifiers.support.settings import Settings
-from ...contracts import ClassifierInfo, Dataset
+from ...contracts import Classifier, ClassifierInfo, Dataset
 from ...data import load_test_images
 from ...errors import ClassifierError, DataError, SpecError
 from ...rng import Stream, search_id
 from ...rundir import NO_LABEL
-from ...shapes import Int, Tensor
+from ...shapes import Float, Int, Tensor
 from ...threat import Goal
 from ..draw.planning import target_of
 
@@ -146,6 +146,27 @@ def brought(found: Sequence[tuple[int, int, int]], info: ClassifierInfo) -> str:
         f"the images are brought to what {info.name} takes, {wanted}: {'; '.join(done)}; what fools is a file of that "
         "shape"
     )
+
+
+def check_images(classifier: Classifier, images: Float[Tensor, "N C H W"]) -> None:
+    """Refuse images that are not what a classifier takes.
+
+    Raises:
+        ClassifierError: names the image and what it spans.
+    """
+    expected = classifier.info.image_shape
+    if tuple(images.shape[1:]) != expected:
+        raise ClassifierError(
+            f"images of shape {tuple(images.shape[1:])} for {classifier.info.name}, which expects {expected} (C, H, W)"
+        )
+    low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
+    odd = (~((low >= 0) & (high <= 1))).nonzero().flatten()
+    if len(odd):
+        row = int(odd[0])
+        raise ClassifierError(
+            f"image {row} spans {float(low[row]):.4g} to {float(high[row]):.4g}; expected [0, 1]: give images as they "
+            "are, and let the model normalise them inside"
+        )
 
 
 def _as_classes(dataset: Dataset, info: ClassifierInfo) -> Int[Tensor, " N"]:
