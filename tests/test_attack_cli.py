@@ -368,6 +368,18 @@ def test_a_folder_of_images_without_labels(folders: Path, tmp_path: Path, here: 
 
 
 @pytest.mark.usefixtures("short_report")
+def test_the_size_of_images_is_seen_from_them_with_labels_and_without(tmp_path: Path, here: Any) -> None:
+    """A model that says nothing of sizes takes them as they are."""
+    attack_nets.flat(tmp_path / "flat")
+    attack_nets.sorted_by_class(tmp_path / "sorted")
+    names = ",".join(attack_nets.NAMES)
+    for data in ("flat", "sorted"):
+        more = ["--with", f"class_names={names}", "--dry-run", "-o", str(tmp_path / "run")]
+        done = here(*words(tmp_path, "scores", data), *more)
+        assert done.returncode == 0 and done.stderr.startswith("12 images on scores"), done.stderr
+
+
+@pytest.mark.usefixtures("short_report")
 def test_folders_of_some_of_the_classes(tmp_path: Path, here: Any) -> None:
     """Labels go by name, not by number: here "bee" is the first folder and the second class."""
     attack_nets.sorted_by_class(tmp_path / "pictures")
@@ -418,9 +430,9 @@ def test_images_of_other_sizes_are_resized_and_that_is_said(folders: Path, tmp_p
     done = here(*words(tmp_path, "animals", "pictures"), "-o", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     said = (
-        "the images are brought to what animals takes, 8 x 8 pixels (height x width) in gray: 3 of 12 are of 2 sizes "
-        "from 8 x 12 to 20 x 30 and are resized (bilinear, antialiased, proportions not kept); 1 of 12 are in colour "
-        "and become gray; what fools is a file of that shape"
+        "the images are brought to what animals takes, 8 x 8 pixels (height x width) in gray: 3 of 12, of 2 sizes from "
+        "8 x 12 to 20 x 30, resized (bilinear, antialiased, proportions not kept); 1 of 12 made gray; what fools is a "
+        "file of that shape"
     )
     assert said in done.stderr.splitlines()
     assert f"• T{said[1:]}." in done.stdout
@@ -441,9 +453,9 @@ def test_of_images_that_fit_nothing_is_said(folders: Path, tmp_path: Path, here:
 @pytest.mark.parametrize(
     ("found", "shape", "said"),
     [
-        ([(1, 4, 4)] * 2, (1, 8, 8), "2 of 2 are of 4 x 4 and are resized (bilinear, antialiased); "),
-        ([(1, 8, 8), (3, 8, 8)], (3, 8, 8), "in colour: 1 of 2 are gray and get 3 equal channels; "),
-        ([(3, 9, 8)], (3, 8, 8), "1 of 1 are of 9 x 8 and are resized (bilinear, antialiased, proportions not kept); "),
+        ([(1, 4, 4)] * 2, (1, 8, 8), "2 of 2, of 4 x 4, resized (bilinear, antialiased); "),
+        ([(1, 8, 8), (3, 8, 8)], (3, 8, 8), "in colour: 1 of 2 given 3 equal channels, being gray; "),
+        ([(3, 9, 8)], (3, 8, 8), "1 of 1, of 9 x 8, resized (bilinear, antialiased, proportions not kept); "),
     ],
 )
 def test_how_images_are_brought_to_a_shape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,19 @@ def test_what_builds_no_module_is_refused(tmp_path: Path, name: str, said: str) 
 @pytest.mark.parametrize("spec", ["state:net.safetensors", "state:@mine:net", "state:net.safetensors@mine"])
 def test_a_spec_without_its_parts_is_told_its_form(spec: str) -> None:
     refused(spec, r"expected state:FILE\.safetensors@package\.module:name")
+
+
+def test_weights_of_another_format_are_told_how_they_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is told is right."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(models.digits().state_dict(), "net.pt")
+    code = models.user_code(tmp_path)
+    told = "; once, in Python: safetensors.torch.save_file(torch.load('net.pt', weights_only=True), 'net.safetensors')"
+    refused(f"state:net.pt@{code}:small_cnn", re.escape(told))
+    safetensors.torch.save_file(torch.load("net.pt", weights_only=True), "net.safetensors")
+    assert load_classifier(f"state:net.safetensors@{code}:small_cnn", SHAPE).info.name == "net"
 
 
 def test_a_folder_with_an_at_sign_is_no_hindrance(tmp_path: Path) -> None:

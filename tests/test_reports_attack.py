@@ -204,9 +204,38 @@ def test_the_sentences_say_what_was_found():
         "away from its class) with at most 100 queries each.",
         "It took a mean of 36.2 (95% interval 1.0 to 99.5) and a median of 22 queries over 4 images, a failure counted "
         "as the budget of 100; the query for each image as it is comes on top.",
-        "1 of 5 images were skipped: the classifier misclassifies them as they are. No figure counts them.",
+        "1 of 5 images was skipped: the classifier misclassifies it as it is. No figure counts it.",
         "149 queries were charged in all: 144 for the search, 5 for the images as they are.",
     ]
+
+
+def test_one_query_and_one_image_are_one():
+    one = made([image(0, 0, "skipped")])
+    assert "1 query was charged in all: 0 for the search, 1 for the images as they are." in attack.sentences(one)
+    two = attack.sentences(made([image(0), image(1, 0, "skipped"), image(2, 0, "skipped")]))
+    assert "2 of 3 images were skipped: the classifier misclassifies them as they are. No figure counts them." in two
+
+
+def test_what_was_done_to_the_images_is_told():
+    brought = "the images are brought to what net takes: 2 of 5, of 9 x 9, resized; what fools is a file of that shape"
+    data = {**made().data, "labelled": False, "brought": brought}
+    found = attack.sentences(made(data=data))
+    assert f"T{brought[1:]}." in found
+    assert "The images have no labels: what the classifier sees in them as they are counts as their class." in found
+    assert not any("labels" in text or "brought" in text for text in attack.sentences(made())), "old runs say nothing"
+
+
+def test_a_table_has_a_head_and_a_dash_explained_only_where_there_are_such(tmp_path: Path):
+    some, all_ = made(), made([each for each in five() if each.outcome == "fooled"])
+    for results, dash in ((some, True), (all_, False)):
+        directory = tmp_path / str(dash)
+        draw(results, directory)
+        text = whole(results, directory)
+        assert ("a dash: so many were never fooled" in text) is dash
+        tables = text.split("<table")[1:]
+        untitled = [table for table in tables if "<thead>" not in table]
+        assert len(untitled) == 1 and "images attacked" in untitled[0], "a line of titles without a title"
+        assert len(tables) > 3
 
 
 def test_what_carries_over_is_told_with_the_number_of_images():
@@ -222,7 +251,7 @@ def test_what_went_wrong_is_told():
     counts = {"issued": 160, "answered": 150, "failed": 6, "lost": 4, "repeated": 0}
     results.ledger.update(searches={"attack": counts}, kills=2, drift=["torch was 2.6, is 2.7"])
     found = attack.sentences(results)
-    assert "1 of 6 images could not be attacked, since the classifier gave no answer for them." in found
+    assert "1 of 6 images could not be attacked: the classifier gave no answer." in found
     assert "The classifier left 6 queries unanswered; they were charged." in found
     assert "The run was resumed after 2 kills, 4 queries lost: charged, and their answers unknown." in found
     assert "Not everything stayed as it was when the run began: torch was 2.6, is 2.7." in found
@@ -233,7 +262,7 @@ def test_a_target_and_top_k_are_said():
     images = [image(0, 4, target=1), image(1, 0, "skipped", target=2), image(2, 9, label=2, target=0, prediction=0)]
     text = " ".join(attack.sentences(made(images, k=3)))
     assert "(goal: to a random other class; the class among the first 3)" in text
-    assert "1 of 3 images were skipped: the classifier has the wanted answer for them as they are." in text
+    assert "1 of 3 images was skipped: the classifier has the wanted answer for it as it is." in text
     said = " ".join(attack.sentences(made(images, k=3, goal="to two, top 3")))
     assert "(goal: to two, top 3)" in said  # once
     found = attack_tables.analyse(made(images))

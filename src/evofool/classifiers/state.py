@@ -27,7 +27,7 @@ def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifi
 
     parts = _FORM.match(spec)
     if not parts or not FORM.match(parts["name"]):
-        raise ClassifierError(f"state:{spec}: expected state:FILE.safetensors@package.module:name")
+        raise ClassifierError(f"state:{spec}: expected state:FILE.safetensors@package.module:name{_convert(spec)}")
     path, name = Path(parts["file"]).expanduser(), parts["name"]
     tensors = _read(path)
     thing = resolve(name)
@@ -37,6 +37,15 @@ def load(spec: str, settings: Settings, data: Dataset | None = None) -> Classifi
     _fill(module, tensors, path, name)
     fingerprint = digest(origin(thing), state_digest(module))
     return take_over(module, Native(path.stem[:60], fingerprint), settings, data)
+
+
+def _convert(spec: str) -> str:
+    """How weights of another format become what is read here, where a file of them was named."""
+    file = spec.partition("@")[0]
+    if not file.endswith((".pt", ".pth", ".bin", ".ckpt")):
+        return ""
+    weights = f"torch.load({file!r}, weights_only=True)"
+    return f"; once, in Python: safetensors.torch.save_file({weights}, 'net.safetensors')"
 
 
 def _read(path: Path) -> dict[str, Any]:

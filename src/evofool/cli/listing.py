@@ -160,4 +160,6 @@ def _state(path: Path) -> str:
     except EvofoolError as error:
         return f"damaged: {error}"
     state = "running" if running else "finished" if rundir.finished(path) else "unfinished: evofool resume"
-    return f"{kind}, {state}; {issued:,} queries in all, {found} findings"
+    return (
+        f"{kind}, {state}; {issued:,} quer{'y' if issued == 1 else 'ies'} in all, {found} finding{'s' * (found != 1)}"
+    )

@@ -85,10 +85,13 @@ def _given(results: Results) -> Iterable[str]:
 def _left_out(results: Results, numbers: Numbers) -> Iterable[str]:
     total = count(len(results.images), "image")
     if numbers.skipped:
-        why = "has the wanted answer for them" if results.targeted else "misclassifies them"
-        yield f"{numbers.skipped:,} of {total} were skipped: the classifier {why} as they are. No figure counts them."
+        were, them, they = ("was", "it", "it is") if numbers.skipped == 1 else ("were", "them", "they are")
+        why = f"has the wanted answer for {them}" if results.targeted else f"misclassifies {them}"
+        yield (
+            f"{numbers.skipped:,} of {total} {were} skipped: the classifier {why} as {they}. No figure counts {them}."
+        )
     if numbers.unanswered:
-        yield f"{numbers.unanswered:,} of {total} could not be attacked, since the classifier gave no answer for them."
+        yield f"{numbers.unanswered:,} of {total} could not be attacked: the classifier gave no answer."
 
 
 def _classes(results: Results, numbers: Numbers) -> Iterable[str]:
@@ -131,7 +134,7 @@ def _asked(results: Results, numbers: Numbers) -> Iterable[str]:
         parts.append(f"{rest:,} for the images as they are")
     elif rest > 0:
         parts.append(f"{rest:,} for the images as they are and whatever else is charged")
-    yield f"{count(issued, 'query')} were charged in all: {', '.join(parts)}."
+    yield f"{count(issued, 'query')} {'was' if issued == 1 else 'were'} charged in all: {', '.join(parts)}."
 
 
 def _interrupted(results: Results) -> Iterable[str]:

@@ -125,7 +125,8 @@ def _summary(results: Results, numbers: Numbers) -> Sheet:
         rows.append(("median size after it", size(results, found.after)))
         rows.append(("queries of shrinking, not in the mean", f"{found.queries:,}"))
     columns = (Column("", kind="name"), Column("", kind="text"))
-    return Sheet(f"Over {count(success.n, 'attacked image')}; a dash: so many were never fooled.", columns, tuple(rows))
+    never = "; a dash: so many were never fooled" if any(value is None for _, value in rows) else ""
+    return Sheet(f"Over {count(success.n, 'attacked image')}{never}.", columns, tuple(rows))
 
 
 def _learning(numbers: Numbers) -> Iterable[Block]:
@@ -260,7 +261,7 @@ def _row(results: Results, row: Row, *, targeted: bool, ordered: bool, pooled: b
 
 def _seen(results: Results, prediction: int, confidence: float) -> str:
     name = class_name(results, prediction)
-    return f"{label(name, 40)} {percent(confidence)}" if name else "no answer"
+    return f"{label(name, 40)} ({percent(confidence)})" if name else "no answer"
 
 
 def _asked(results: Results, numbers: Numbers) -> Iterable[Block]:

@@ -51,6 +51,11 @@ class Sheet(NamedTuple):
     rows: tuple[tuple[Any, ...], ...]
     anchors: tuple[str, ...] = ()
 
+    @property
+    def titled(self) -> bool:
+        """Whether there is a line of titles to show."""
+        return any(column.title for column in self.columns)
+
 
 class Records(NamedTuple):
     """A table of the files: plain records, all with the same keys."""

@@ -134,11 +134,11 @@ def brought(found: Sequence[tuple[int, int, int]], info: ClassifierInfo) -> str:
             which = f"{len(known)} sizes from {which} to {known[-1][0]} x {known[-1][1]}"
         bent = any(high * width != wide * height for high, wide in sizes)
         how = f"bilinear, antialiased{', proportions not kept' if bent else ''}"
-        done.append(f"{len(sizes):,} of {len(found):,} are of {which} and are resized ({how})")
+        done.append(f"{len(sizes):,} of {len(found):,}, of {which}, resized ({how})")
     if colours := sum(shape[0] > channels for shape in found):
-        done.append(f"{colours:,} of {len(found):,} are in colour and become gray")
+        done.append(f"{colours:,} of {len(found):,} made gray")
     if grays := sum(shape[0] < channels for shape in found):
-        done.append(f"{grays:,} of {len(found):,} are gray and get {channels} equal channels")
+        done.append(f"{grays:,} of {len(found):,} given {channels} equal channels, being gray")
     if not done:
         return ""
     wanted = f"{height} x {width} pixels (height x width) in {'gray' if channels == 1 else 'colour'}"

@@ -149,8 +149,8 @@ def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -
         return config
     data: Dataset | None = None
     try:
-        data = load_test_images(config.data, data_dir=config.data_dir, image_shape=None, progress=progress)
-    except DataError:  # of several sizes, or without labels: the classifier has to say enough of itself
+        data = load_test_images(config.data, data_dir=config.data_dir, unlabelled=True, progress=progress)
+    except DataError:  # of several sizes: the classifier has to say enough of itself
         data = None
     name, source = sourced(config.classifier, config.options, data)
     if config.options.keys() - {"device", "trust_code"} and not source:
