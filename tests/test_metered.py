@@ -116,6 +116,26 @@ def test_originals_of_another_shape_are_refused():
 # First success
 
 
+def test_only_the_account_of_a_success_is_read(monkeypatch):
+    """An attack of many images makes many calls: each would read the accounts of all."""
+    model = modelled()
+    asked: list[list[str]] = []
+    read = model.ledger.store.issued
+
+    def noted(searches):
+        asked.append(list(searches))
+        return read(searches)
+
+    monkeypatch.setattr(model.ledger.store, "issued", noted)
+    monkeypatch.setattr(model.ledger.store, "counts", lambda: pytest.fail("all accounts were read"))
+    model(torch.cat([near(DARK, 3), near(BRIGHT, 200)]))
+    assert asked == [] and model.successes == []
+    model(torch.cat([near(DARK, 4), near(BRIGHT, 190, 3, 4)]))
+    assert asked == [["1"]] and [(each.search, each.queries) for each in model.successes] == [(1, 3)]
+    model(near(BRIGHT, 5))
+    assert asked == [["1"]], "of a search that has a success there is nothing to know any more"
+
+
 def test_the_first_success_of_a_search_is_kept_with_its_query():
     model = modelled()
     model(torch.cat([near(DARK, 10, 20), near(BRIGHT, 250)]))  # queries 1, 2 of search 0; 1 of search 1

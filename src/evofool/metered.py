@@ -10,7 +10,7 @@ each search is kept with the number of queries that the search had been charged 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ class MeteredModule(nn.Module):
         budget, total = self.ledger.budget, self.ledger.total
         if total is not None and self.ledger.store.total() >= total:
             return True
-        return budget is not None and bool((self.ledger.counts.issued >= budget).all())
+        return budget is not None and min(self._issued(range(len(self._originals)))) >= budget
 
     def _judge(self, sent: Tensor, owner: Tensor, scores: Tensor, status: Tensor, charged: Tensor) -> None:
         """Keep first successes, with the queries spent by then."""
@@ -137,9 +137,17 @@ class MeteredModule(nn.Module):
             status=status[:, None],
         )
         success = self._criterion(evaluated, self.ledger.classifier.info)[:, 0] & (status == Status.ANSWERED)
-        now = self.ledger.counts.issued.tolist()
+        first: dict[int, int] = {}
         for row in success.nonzero().flatten().tolist():
-            search = int(owner[row])
-            if search not in self._found:
-                later = int((charged & (owner == search))[row + 1 :].sum())
-                self._found[search] = Success(search, sent[row].clone(), scores[row].clone(), now[search] - later)
+            if (search := int(owner[row])) not in self._found:
+                first.setdefault(search, row)
+        if not first:
+            return
+        for (search, row), now in zip(first.items(), self._issued(list(first)), strict=True):
+            later = int((charged & (owner == search))[row + 1 :].sum())
+            self._found[search] = Success(search, sent[row].clone(), scores[row].clone(), now - later)
+
+    def _issued(self, searches: Sequence[int]) -> list[int]:
+        """What some searches have been charged; of the others nothing is read."""
+        issued: list[int] = self.ledger.store.issued([self.ledger.searches[search] for search in searches])
+        return issued
