@@ -12,7 +12,7 @@ import torch
 from evofool import evasion, genome
 from evofool.algorithms.brusle import BruSLe
 from evofool.algorithms.differential_evolution import DifferentialEvolution, Placed, others, painted
-from evofool.algorithms.sparse_rs import SparseRS, smallest, squares
+from evofool.algorithms.sparse_rs import SparseRS, highest, smallest, squares
 from evofool.classifiers.fake import Constant, Counting, Linear
 from evofool.contracts import Evaluated, Victims
 from evofool.encodings.perturbation import TRACE, FewPixels, Frame, LpBall, Patch, changed, repainted
@@ -464,6 +464,35 @@ def test_a_square_of_a_patch_has_the_share_of_its_area() -> None:
     different = (method.ask(state, many(60).at(1))[:, 0] - state.best).abs()[:, 0] > 0.5
     tall = [len(one.any(1).nonzero()) for one in different if bool(one.any())]
     assert max(tall) == 4 and len(tall) > 30  # the root of 0.5 times 6 is 4.2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9])
+def test_the_highest_of_neighbours_is_that_of_a_window(count: int) -> None:
+    values = stream(3)["values"].uniform(11, 9)
+    for axis in (1, 2):
+        expected = values.unfold(axis, count, 1).amax(-1)
+        assert torch.equal(highest(values, count, axis), expected)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5])
+def test_squares_agree_with_a_loop_over_drawn_pixels(side: int) -> None:
+    """Painted from the lowest rank to the highest, each over what is there."""
+    height, width = 7, 6
+    chance = stream(12)["rank"].uniform(height, width)
+    rank = torch.where(chance < 0.2, chance, -1.0)
+    assert bool((rank >= 0).flatten(1).any(1).all())
+    source, covered = squares(rank, side, stream(12))
+    for row, (up, left) in enumerate(stream(12)["corner"].bits(2).tolist()):
+        expected = torch.full((height, width), -1)
+        for place in sorted(range(height * width), key=lambda place: float(rank[row].flatten()[place])):
+            if float(rank[row].flatten()[place]) < 0:
+                continue
+            y, x = divmod(place, width)
+            rows = slice(y, y + side) if not up else slice(max(0, y - side + 1), y + 1)
+            columns = slice(x, x + side) if not left else slice(max(0, x - side + 1), x + 1)
+            expected[rows, columns] = place
+        found = torch.where(covered[row], source[row], -1)
+        assert torch.equal(found, expected), (row, up, left)
 
 
 def test_squares_grow_from_a_pixel_toward_one_corner_and_the_higher_rank_is_on_top() -> None:

@@ -227,11 +227,24 @@ def squares(rank: Float[Tensor, "B H W"], side: int, rng: Stream) -> tuple[Int[T
     # One number for rank and place: exact in float64.
     keys = torch.where(rank < 0, -1.0, (rank.double() * 2**24).floor() * (height * width) + number)
     edge = side - 1
-    tops = functional.max_pool2d(functional.pad(keys[:, None], (edge,) * 4, value=-1.0), side, stride=1)[:, 0]
     up, left = rng["corner"].bits(2)[:, :, None, None].unbind(1)
+    # The highest key of a square is the highest of its rows' highest ones: along each axis by itself.
+    tops = highest(functional.pad(keys, (0, 0, edge, edge), value=-1.0), side, 1)
     tops = torch.where(up, tops[:, edge:], tops[:, :height])
+    tops = highest(functional.pad(tops, (edge, edge), value=-1.0), side, 2)
     tops = torch.where(left, tops[:, :, edge:], tops[:, :, :width])
     return (tops % (height * width)).long(), tops >= 0
+
+
+def highest(values: Tensor, count: int, axis: int) -> Tensor:
+    """The maximum of each `count` neighbours along an axis, which gets shorter by `count - 1`."""
+    size = 1  # neighbours that each entry is the maximum of
+    while size < count:
+        step = min(size, count - size)
+        rest = values.shape[axis] - step
+        values = torch.maximum(values.narrow(axis, 0, rest), values.narrow(axis, step, rest))
+        size += step
+    return values
 
 
 def example() -> SparseRS:
