@@ -394,7 +394,7 @@ def test_the_table_on_the_terminal(here: Callable[..., Here], tmp_path: Path):
     assert lines[0] == "60 images of digits against net, L-inf 76/255, away from its class; a failure counts as the " \
         "budget of 100 queries"  # fmt: skip
     assert re.split(r"\s{2,}", lines[2]) == [
-        "recipe", "seeds", "success", "mean", "median", "first 10", "first 50", "x first recipe", "issued", "distinct",
+        "recipe", "runs", "success", "mean", "median", "first 10", "first 50", "x first recipe", "issued", "distinct",
         "repeated",
     ]  # fmt: skip
     starts = [line.split()[0] for line in lines[3:9:2]]
@@ -442,6 +442,16 @@ def test_attacks_that_do_not_share_have_no_learning_curve(tmp_path: Path):
     assert "By place in the order" not in text
     assert "McNemar" in text
     assert not re.search(r"(?<!L-)\b(nan|inf|None)\b", re.sub(r"data:[^\"]+", "", text))
+
+
+def test_a_curve_of_one_point_is_none(tmp_path: Path):
+    """A few images are one block: its mean stands in the table, and no link leads to a curve."""
+    few, many = ([5 + n % 7 for n in range(count)] for count in (11, 40))
+    for queries, there in ((few, False), (many, True)):
+        found = compared(ran(queries), ran([n + 1 for n in queries], "genepool", shares=True))
+        text = attack_comparison_page.write(found, tmp_path / str(there)).read_text()
+        assert "genepool carries what worked from image to image" in text
+        assert ('id="learning"' in text, 'href="#learning"' in text) == (there, there)
 
 
 def test_the_better_one_is_named_whatever_the_order():

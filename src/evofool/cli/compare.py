@@ -94,7 +94,7 @@ def _table(found: Comparison) -> Iterator[str]:
     from ..reports.attack_words import factor, noted, percent, queries
 
     ks = [k for k, _ in found.entries[0].firsts]
-    head = ["recipe", "seeds", "success", "mean", "median", *(f"first {k}" for k in ks)]
+    head = ["recipe", "runs", "success", "mean", "median", *(f"first {k}" for k in ks)]
     rows: list[Sequence[str | Note]] = [[*head, "x first recipe", "issued", "distinct", "repeated"]]
     for entry in found.entries:
         rows.append(

@@ -40,6 +40,8 @@ def page(found: Comparison) -> Page:
         Section("pairs", "Two by two", tuple(_pairs(found))),
         Section("runs", "The runs", tuple(_runs(found))),
     ]
+    sections = [section for section in sections if section.blocks]
+    anchors = {section.anchor for section in sections}
     results = found.results
     parts = [classifier_of(results.classifier), name_of(str(results.data.get("name", ""))), results.limit, aim(results)]
     parts += [f"budget {results.budget:,}", count(found.images, "image")]
@@ -47,8 +49,8 @@ def page(found: Comparison) -> Page:
         f"{count(len(found.entries), 'attack')} compared",
         " · ".join(parts),
         _command(found),
-        [Finding(text, anchor, _command(found)) for text, anchor in told(found)],
-        [section for section in sections if section.blocks],
+        [Finding(text, anchor if anchor in anchors else "table", _command(found)) for text, anchor in told(found)],
+        sections,
     )
 
 
@@ -221,8 +223,8 @@ def _survival(found: Comparison) -> Iterable[Block]:
 
 
 def _learning(found: Comparison) -> Iterable[Block]:
-    if not any(entry.shares for entry in found.entries):
-        return
+    if not any(entry.shares and len(entry.learning) > 1 for entry in found.entries):
+        return  # nobody carries anything on, or there are too few images for a curve
     yield Picture(
         "learning",
         "Mean queries of images that were attacked one after another, mean over runs, a failure counted as the "

@@ -144,11 +144,13 @@ def _learning(numbers: Numbers) -> Iterable[Block]:
         (Column("images", kind="name"), Column("mean queries", 1)),
         tuple(rows),
     )
+    bars = len(found.blocks) > 1
     yield Picture(
         "learning",
-        "Mean queries of images that were attacked one after another (bars), and of all images so far (dashed); a "
-        "failure counts as the budget.",
-        "Bars of mean queries over the place in the order of attack, and a dashed line of the mean so far.",
+        ("Mean queries of images that were attacked one after another (bars), and of " if bars else "Mean queries of ")
+        + "all images so far (dashed); a failure counts as the budget.",
+        ("Bars of mean queries over the place in the order of attack, and a" if bars else "A")
+        + " dashed line of the mean so far.",
         functools.partial(attack_plots.learning, found),
     )
 

@@ -94,7 +94,8 @@ def learning(found: Learning) -> Drawn:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.2))
         axis = figure.subplots()
-        for block in found.blocks:
+        blocks = found.blocks if len(found.blocks) > 1 else ()  # one alone is the mean of all
+        for block in blocks:
             axis.plot([block.first - 0.5, block.last + 0.5], [block.mean] * 2, color=BLUE, linewidth=2.2,
                       solid_capstyle="butt", zorder=3)  # fmt: skip
         places, means = zip(*found.running, strict=True)
@@ -104,11 +105,10 @@ def learning(found: Learning) -> Drawn:
         axis.locator_params(axis="x", integer=True)
         axis.set_xlabel("place in the order of attack")
         axis.set_ylabel("mean queries")
-        size = found.blocks[0].last - found.blocks[0].first + 1
-        handles = [
-            Line2D([], [], color=BLUE, linewidth=2.2, label=f"{size} images one after another"),
-            Line2D([], [], color=VERMILION, linestyle="--", linewidth=1.6, label="all images so far"),
-        ]
+        handles = [Line2D([], [], color=VERMILION, linestyle="--", linewidth=1.6, label="all images so far")]
+        if blocks:
+            size = blocks[0].last - blocks[0].first + 1
+            handles.insert(0, Line2D([], [], color=BLUE, linewidth=2.2, label=f"{size} images one after another"))
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         return _drawn(figure)
 
