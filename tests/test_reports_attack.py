@@ -9,7 +9,6 @@ import io
 import json
 import re
 import warnings
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from evofool.reports import attack, attack_gallery, attack_pixels, attack_tables
 from evofool.rundir import Finding
 from evofool.studies.attack import results as stored
 from evofool.studies.attack.results import Attacked, Results
+from pages import Reader, files
 
 HOSTILE = "<script>alert(1)</script>"
 SHARING = {"name": "genepool", "about": "Genepool: shares.", "paper": "", "arguments": {}, "shares": True}
@@ -33,35 +33,6 @@ def whole(results: Results, directory: Path) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("error")
         return attack.write(results, directory).read_text()
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._style = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._style = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._style = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._style:
-            self.text += data
-
-    def values(self, attribute: str) -> list[str]:
-        return [value for _, attributes in self.tags if (value := attributes.get(attribute))]
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*.*"))}
 
 
 def table(directory: Path, name: str) -> list[dict[str, Any]]:
@@ -156,6 +127,16 @@ def test_a_mean_has_an_interval_only_where_images_are_independent():
     assert alone.learning is None
     assert shared.interval is None
     assert shared.learning is not None
+
+
+def test_a_block_alone_is_no_bar(tmp_path: Path):
+    """It would be the mean of all; how that comes about is shown for few images, too."""
+    for count, there in ((11, False), (40, True)):
+        results = made([image(n, 1 + n, asked=n) for n in range(count)], recipe=SHARING)
+        draw(results, tmp_path / str(count))
+        text = whole(results, tmp_path / str(count))
+        assert ("one after another (bars)" in text) is there
+        assert "all images so far (dashed)" in text
 
 
 def test_a_share_has_an_interval_only_where_images_are_independent(tmp_path: Path):

@@ -10,7 +10,6 @@ import io
 import json
 import re
 import warnings
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -34,6 +33,7 @@ from evofool.studies.draw import drawing as ways
 from evofool.studies.draw import planning
 from evofool.studies.draw import results as stored
 from evofool.studies.draw.results import Arm, Drawn, Picture, Results, Shrinking
+from pages import Reader, files
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -109,35 +109,6 @@ def whole(results: Results, directory: Path) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("error")
         return drawing.write(results, directory).read_text()
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._style = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._style = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._style = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._style:
-            self.text += data
-
-    def values(self, attribute: str) -> list[str]:
-        return [value for _, attributes in self.tags if (value := attributes.get(attribute))]
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*.*"))}
 
 
 @pytest.fixture(scope="module")

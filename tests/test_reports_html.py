@@ -9,7 +9,6 @@ import io
 import json
 import re
 import warnings
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,36 +23,12 @@ from evofool.reports.sheets import Column, Note
 from evofool.reports.statistics import Paired, Spread
 from evofool.studies.operators import results as stored
 from evofool.studies.operators.results import Results
+from pages import Reader
 
 HOSTILE = (
     "<script>alert(1)</script>", "\"><img src=x onerror=alert(2)>", "=cmd|'/c calc'!A1", "$\\frac{1$", "{{ 7 * 7 }}",
     "line\nbreak\x00", "&amp;", "javascript:alert(3)", "micro avg", "日本語 🐈",
 )  # fmt: skip
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._style = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._style = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._style = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._style:
-            self.text += data
-
-    def values(self, attribute: str) -> list[str]:
-        return [value for _, attributes in self.tags if (value := attributes.get(attribute))]
 
 
 def small(directory: Path, **changes) -> Results:

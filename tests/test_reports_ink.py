@@ -10,7 +10,6 @@ import json
 import math
 import re
 import warnings
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from evofool.studies.ink.results import Accuracy, Arm, DarkRing, Lean, Linkage, 
 from evofool.studies.ink.verdict import QUICK
 from ink_results import BASE, NET, NULL, SIZE, Study, drawn, neutral, noisy
 from ink_results import landscape as made_map
+from pages import Reader, files
 
 HOSTILE = "<script>alert(1)</script>"
 ANCHORS = ("verdict", "drawings", "where", "operators", "landscape", "padding", "position", "pipeline", "data",
@@ -210,25 +210,6 @@ def written(results: Results, directory: Path) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("error")
         return ink.write(results, directory).read_text()
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*.*"))}
-
-
-class Reader(HTMLParser):
-    """Tags and attributes of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def values(self, attribute: str) -> list[str]:
-        return [value for _, attributes in self.tags if (value := attributes.get(attribute))]
 
 
 @pytest.fixture(scope="module")

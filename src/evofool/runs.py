@@ -22,6 +22,7 @@ import torch
 from . import __version__, rundir, spec
 from .classifiers import load_classifier
 from .classifiers.support.settings import Settings
+from .classifiers.support.sources import recorded, require_trust
 from .contracts import Classifier, ClassifierInfo
 from .errors import ClassifierError, ClassifierWarning, DamagedRunError, UserError
 from .files import write_bytes, write_png
@@ -133,22 +134,46 @@ def drift(run: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return changed
 
 
+def written(config: Any) -> dict[str, Any]:
+    """A configuration for run.json, whose fields `options` and `sources` say how its classifiers are loaded."""
+    options = {name: value for name, value in config.options.items() if name != "trust_code"}
+    sources = {name: recorded(source) for name, source in config.sources.items()}
+    return {**dataclasses.asdict(dataclasses.replace(config, sources={}, options=options)), "sources": sources}
+
+
 def reopen(
-    path: Path, run: dict[str, Any], plan: P, head: Callable[[P, str], dict[str, Any]], *, allow_drift: bool
-) -> RunDirectory:
+    path: Path,
+    kind: type[C],
+    used: Callable[[C], Iterable[str]],
+    plan: Callable[..., P],
+    head: Callable[[P, str], dict[str, Any]],
+    *,
+    allow_drift: bool = False,
+    trust_code: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[P, RunDirectory]:
     """Take up a run where it was left.
 
     Args:
-        path, run: the directory, and its run.json as it was read.
-        plan: made anew from the configuration in it.
+        path: of the run directory.
+        kind: what its configuration is.
+        used: the names of the classifiers that a configuration will have loaded.
+        plan: makes a plan of a configuration.
         head: what run.json would hold now.
         allow_drift: go on though the code, the data or a classifier has changed; the report will say so.
+        trust_code: load classifiers that run code or send images somewhere, as the directory says.
+        progress: told of downloads, as by `load_data`.
 
     Raises:
         UserError: something has changed, or another process works on it.
         DamagedRunError: what is there is not what was written.
     """
-    changed = drift(run, head(plan, ""))
+    run = rundir.read_run(path)
+    config: Any = config_of(run, kind)
+    sources = require_trust(used(config), config.sources, path, trust_code=trust_code)
+    # The sources hold all that was said.
+    again = plan(dataclasses.replace(config, sources=sources, options={}), progress=progress)
+    changed = drift(run, head(again, ""))
     if changed and not allow_drift:
         raise UserError(
             f"{path}: changed since the run began: {'; '.join(changed)}; go on with what began it, or give "
@@ -157,7 +182,7 @@ def reopen(
     directory = RunDirectory.open(path)
     if changed:
         directory.store.note("; ".join(changed))
-    return directory
+    return again, directory
 
 
 # Classifiers ------------------------------------------------------------------------------------------------------

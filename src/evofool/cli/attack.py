@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +23,7 @@ from .common import (
     Workers,
     be_quiet,
     classifier_settings,
-    count_of_workers,
-    download_meter,
     new_directory,
-    resumable,
-    resume_options,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -163,8 +157,6 @@ def attack(
     fooled as the PNG that fooled; and the genes that were found. A run that is stopped or killed goes on with `evofool
     resume DIR`; `evofool compare` sets several side by side.
     """
-    from ..progress import progress
-    from ..rundir import RunDirectory
     from ..studies.attack import given, planning, run
 
     be_quiet(quiet)
@@ -197,16 +189,10 @@ def attack(
         data_dir=data_dir,
         options=classifier_settings(with_, device, trust_code, concurrency),
     )
-    with progress("reading", None, quiet=quiet) as meter:
-        plan = planning.plan(config, progress=download_meter(meter))
-    count = count_of_workers(workers)
-    say(_announcement(plan), quiet=quiet)
-    if dry_run:
-        return
-    command = _command(plan.config)
-    directory = RunDirectory.create(out, run.head(plan, command))
-    with resumable(out, resume_options(plan)), directory:
-        conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
+    common.begin(
+        config, planning.plan, run.head, conduct, out, announcement=_announcement, command=_command, workers=workers,
+        dry_run=dry_run, quiet=quiet, as_json=as_json,
+    )  # fmt: skip
 
 
 def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
@@ -270,12 +256,10 @@ def _arguments(items: list[str]) -> dict[str, Any]:
 
 def _announcement(plan: Plan) -> str:
     config, setting, info = plan.config, plan.setting, plan.setting.info
-    source = config.sources.get(config.classifier)
-    price = f", for {source.cost * plan.queries:,.2f}" if source and source.metered and source.cost else ""
     count = plan.evaluations
     words = (
         f"{count:,} image{'s' * (count != 1)} on {info.name} within {setting.threat.described()}, by {config.recipe}: "
-        f"at most {plan.queries:,} queries{price}"
+        f"at most {plan.queries:,} queries{common.price(config, plan.queries)}"
     )
     if config.size is not None and setting.threat.norm == "linf":
         words += f" (eps is read as {setting.threat.described().removeprefix('L-inf ')} = {setting.threat.size:.4f})"
@@ -308,9 +292,7 @@ def _command(config: Config) -> str:
     words += ["--shuffle"] * config.shuffle + ["--shrink"] * config.shrink + ["--no-cache"] * (not config.cache)
     for name, value in config.arguments.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    for name, value in config.options.items():
-        words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
-    return shlex.join([*words, "-o", "DIR"])
+    return common.repeated(words, config.options)
 
 
 def _more(results: Results) -> dict[str, Any]:

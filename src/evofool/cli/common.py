@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -216,6 +216,58 @@ def count_of_workers(workers: int | None) -> int:
     if count < 1:
         raise UserError(f"--workers {count}: expected at least 1")
     return count
+
+
+def begin(
+    config: Any,
+    make: Any,
+    head: Any,
+    conduct: Any,
+    out: Path,
+    *,
+    announcement: Any,
+    command: Any,
+    workers: int | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make a plan of a configuration, say what it comes down to, and run it in a directory of its own.
+
+    Args:
+        config: what was said.
+        make: makes a plan of it.
+        head: what run.json holds, of a plan and a command.
+        conduct: runs a plan in its directory; the verb's own.
+        announcement, command: the words about a plan, and what repeats a configuration.
+        out, workers, dry_run, quiet, as_json: as they were given.
+    """
+    from ..progress import progress
+    from ..rundir import RunDirectory
+
+    with progress("reading", None, quiet=quiet) as meter:
+        plan = make(config, progress=download_meter(meter))
+    count = count_of_workers(workers)
+    say(announcement(plan), quiet=quiet)
+    if dry_run:
+        return
+    again = command(plan.config)
+    directory = RunDirectory.create(out, head(plan, again))
+    with resumable(out, resume_options(plan)), directory:
+        conduct(plan, directory, out, workers=count, command=again, quiet=quiet, as_json=as_json)
+
+
+def repeated(words: list[str], options: Mapping[str, Any]) -> str:
+    """What repeats a run, with what was said of its classifiers; where it is written to makes no difference."""
+    for name, value in options.items():
+        words = [*words, *(["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"])]
+    return shlex.join([*words, "-o", "DIR"])
+
+
+def price(config: Any, queries: int) -> str:
+    """What so many queries of its classifier cost, behind their number; "" where that is not known."""
+    source = config.sources.get(config.classifier)
+    return f", for {source.cost * queries:,.2f}" if source and source.metered and source.cost else ""
 
 
 def conduct(

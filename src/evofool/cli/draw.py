@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,13 +25,8 @@ from .common import (
     Workers,
     be_quiet,
     classifier_settings,
-    count_of_workers,
-    download_meter,
     levels,
     new_directory,
-    resumable,
-    resume_options,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -176,8 +170,6 @@ def draw(
     the numbers beside it, and each drawing as the PNG that convinced. A run that is stopped or killed goes on with
     `evofool resume DIR`.
     """
-    from ..progress import progress
-    from ..rundir import RunDirectory
     from ..studies.draw import planning, run
 
     be_quiet(quiet)
@@ -213,16 +205,10 @@ def draw(
         cache=not no_cache,
         confirm=confirm,
     )
-    with progress("reading", None, quiet=quiet) as meter:
-        plan = planning.plan(config, progress=download_meter(meter))
-    count = count_of_workers(workers)
-    say(_announcement(plan), quiet=quiet)
-    if dry_run:
-        return
-    command = _command(plan.config)
-    directory = RunDirectory.create(out, run.head(plan, command))
-    with resumable(out, resume_options(plan)), directory:
-        conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
+    common.begin(
+        config, planning.plan, run.head, conduct, out, announcement=_announcement, command=_command, workers=workers,
+        dry_run=dry_run, quiet=quiet, as_json=as_json,
+    )  # fmt: skip
 
 
 def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
@@ -249,11 +235,9 @@ def _announcement(plan: Plan) -> str:
         "boundary": f"the boundary of {info.class_names[plan.target]}",
         "front": f"the front of ink and {info.class_names[plan.target]}",
     }[config.goal]
-    source = config.sources.get(config.classifier)
-    price = f", for {source.cost * plan.queries:,.2f}" if source and source.metered and source.cost else ""
     return (
         f"{config.runs} run{'s' * (config.runs != 1)} on {config.classifier}, {height} x {width} pixels, to {goal}: at "
-        f"most {plan.queries:,} queries{price}, one of the blank canvas"
+        f"most {plan.queries:,} queries{common.price(config, plan.queries)}, one of the blank canvas"
         f"{', and what shrinking takes' if plan.shards[0].shrink and not plan.shards[0].budget else ''}"
     )
 
@@ -289,9 +273,7 @@ def _command(config: Config) -> str:
     words += [] if config.stop is None else ["--stop" if config.stop else "--no-stop"]
     words += [] if config.shrink is None else ["--shrink" if config.shrink else "--no-shrink"]
     words += [] if config.cache else ["--no-cache"]
-    for name, value in config.options.items():
-        words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
-    return shlex.join([*words, "-o", "DIR"])
+    return common.repeated(words, config.options)
 
 
 def _more(results: Results) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,14 +24,9 @@ from .common import (
     Workers,
     be_quiet,
     classifier_settings,
-    count_of_workers,
-    download_meter,
     levels,
     names,
     new_directory,
-    resumable,
-    resume_options,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -121,8 +115,6 @@ def ink(
     Draws under one change at a time, always beside a null measured with the same operators, and gives a verdict with
     intervals over runs. Writes DIR/report.html. A run that is stopped or killed goes on with `evofool resume DIR`.
     """
-    from ..progress import progress
-    from ..rundir import RunDirectory
     from ..studies.ink import planning, run
 
     be_quiet(quiet)
@@ -148,16 +140,10 @@ def ink(
         pixels=pixels,
         budget=budget,
     )
-    with progress("reading", None, quiet=quiet) as meter:
-        plan = planning.plan(config, progress=download_meter(meter))
-    count = count_of_workers(workers)
-    say(_announcement(plan), quiet=quiet)
-    if dry_run:
-        return
-    command = _command(plan.config)
-    directory = RunDirectory.create(out, run.head(plan, command))
-    with resumable(out, resume_options(plan)), directory:
-        conduct(plan, directory, out, workers=count, command=command, quiet=quiet, as_json=as_json)
+    common.begin(
+        config, planning.plan, run.head, conduct, out, announcement=_announcement, command=_command, workers=workers,
+        dry_run=dry_run, quiet=quiet, as_json=as_json,
+    )  # fmt: skip
 
 
 def conduct(plan: Plan, directory: RunDirectory, out: Path, **given: Any) -> None:
@@ -211,9 +197,7 @@ def _command(config: Config) -> str:
     }
     words += [word for name, value in values.items() if value is not None for word in (name, str(value))]
     words += ["--quick"] if config.quick else []
-    for name, value in config.options.items():
-        words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
-    return shlex.join([*words, "-o", "DIR"])
+    return common.repeated(words, config.options)
 
 
 def _more(results: Results) -> dict[str, Any]:

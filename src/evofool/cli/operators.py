@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -234,8 +233,6 @@ def _command(config: Config) -> str:
     words += ["--classifier", ",".join(specs), "--parts", ",".join(config.parts)]
     if config.judge:
         words += ["--judge", config.given.get(config.judge, config.judge)]
-    for name, value in config.options.items():
-        words += ["--trust-code"] if name == "trust_code" else ["--with", f"{name}={value}"]
     if config.names:
         words += ["--scenarios", ",".join(config.names)]
     for name, values in config.settings.items():
@@ -245,7 +242,7 @@ def _command(config: Config) -> str:
     metered = any(source.metered for source in config.sources.values())
     words += ["--confirm", str(config.confirm)] if config.confirm or metered else []
     words += [] if config.cache else ["--no-cache"]
-    return shlex.join([*words, "-o", "DIR"])
+    return common.repeated(words, config.options)
 
 
 def _sentences(results: Results) -> list[str]:

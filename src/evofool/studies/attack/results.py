@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import DamagedRunError
-from ...files import read_json
-from ..draw.results import lines
+from ... import studyfile
 
 FORMAT = "evofool-attack/1"
 Outcome = Literal["fooled", "failed", "skipped", "unanswered"]
@@ -142,7 +140,7 @@ class Results:
 
     def to_json(self) -> str:
         """One line an image, so that a difference can be read."""
-        return lines(dataclasses.asdict(self))
+        return studyfile.lines(dataclasses.asdict(self))
 
 
 def attacked_from(row: dict[str, Any]) -> Attacked:
@@ -161,11 +159,9 @@ def load(path: Path) -> Results:
     Raises:
         DamagedRunError: the file is missing, is not JSON, or is not of this format.
     """
-    raw = read_json(Path(path), limit=1_000_000_000)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
-    try:
+
+    def made(raw: dict[str, Any]) -> Results:
         raw["images"] = [attacked_from(row) for row in raw["images"]]
         return Results(**raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None
+
+    return studyfile.load(path, FORMAT, made)

@@ -7,13 +7,12 @@ in its reduced form: sorted places, row by row, row * width + column.
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import DamagedRunError
-from ...files import read_json
+from ... import studyfile
 
 FORMAT = "evofool-drawing/1"
 
@@ -162,41 +161,34 @@ class Results:
 
     def generations(self) -> list[dict[str, Any]]:
         """The curves as a table."""
-        return [
-            {
-                "arm": run.arm,
-                "classifier": run.classifier,
-                "seed": run.seed,
-                "generation": generation,
-                "confidence": run.confidence[at],
-                "ink": run.ink[at],
-                "fitness": run.fitness[at],
-                "steps_to_border": run.steps[at],
-            }
-            for run in self.runs
-            for at, generation in enumerate(run.generations)
-        ]
+        return curves(self.runs)
 
     def to_json(self) -> str:
         """One line a run, so that a difference can be read."""
-        return lines(dataclasses.asdict(self))
+        return studyfile.lines(dataclasses.asdict(self))
+
+
+def curves(runs: Sequence[Drawn]) -> list[dict[str, Any]]:
+    """The curves of runs as a table."""
+    return [
+        {
+            "arm": run.arm,
+            "classifier": run.classifier,
+            "seed": run.seed,
+            "generation": generation,
+            "confidence": run.confidence[at],
+            "ink": run.ink[at],
+            "fitness": run.fitness[at],
+            "steps_to_border": run.steps[at],
+        }
+        for run in runs
+        for at, generation in enumerate(run.generations)
+    ]
 
 
 def account(arm: str, classifier: str, seed: int) -> str:
     """What a run is in the ledger."""
     return f"{arm}/{classifier}/{seed}"
-
-
-def lines(whole: dict[str, Any]) -> str:
-    """JSON with one line for each entry of its lists of objects."""
-    parts = []
-    for key, value in whole.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            rows = ",\n  ".join(json.dumps(row) for row in value)
-            parts.append(f'"{key}": [\n  {rows}\n]')
-        else:
-            parts.append(f'"{key}": {json.dumps(value)}')
-    return "{" + ",\n".join(parts) + "}\n"
 
 
 def drawn_from(row: dict[str, Any]) -> Drawn:
@@ -228,13 +220,11 @@ def load(path: Path) -> Results:
     Raises:
         DamagedRunError: the file is missing, is not JSON, or is not of this format.
     """
-    raw = read_json(Path(path), limit=1_000_000_000)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
-    try:
+
+    def made(raw: dict[str, Any]) -> Results:
         raw["arms"] = [arm_from(row) for row in raw["arms"]]
         raw["runs"] = [drawn_from(row) for row in raw["runs"]]
         raw["blank"] = Picture(**raw["blank"])
         return Results(**raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None
+
+    return studyfile.load(path, FORMAT, made)

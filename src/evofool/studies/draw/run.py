@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ... import regions, rundir, runs
-from ...classifiers.support.sources import recorded, require_trust
+from ... import regions, runs
 from ...executors.durable import books_of, carry_out
 from ...executors.local import Tick, one_thread
 from ...rundir import Finding, RunDirectory
@@ -29,12 +27,7 @@ def head(plan: Plan, command: str) -> dict[str, Any]:
     """What run.json holds; see `runs.head`."""
     config = plan.config
     info = classifier_of(config.classifier, config.sources).info
-    options = {name: value for name, value in config.options.items() if name != "trust_code"}
-    written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
-    sources = {name: recorded(source) for name, source in config.sources.items()}
-    return runs.head(
-        KIND, command, {**written, "sources": sources}, _masks(plan), {config.classifier: info}, plan.variant
-    )
+    return runs.head(KIND, command, runs.written(config), _masks(plan), {config.classifier: info}, plan.variant)
 
 
 def _masks(plan: Plan) -> dict[str, str]:
@@ -46,19 +39,9 @@ def _masks(plan: Plan) -> dict[str, str]:
     return {"name": " and ".join(named), "fingerprint": digest.hexdigest()} if named else {}
 
 
-def reopen(
-    path: Path,
-    *,
-    allow_drift: bool = False,
-    trust_code: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Plan, RunDirectory]:
-    """Take up a run where it was left; see `studies.operators.run.reopen`."""
-    run = rundir.read_run(path)
-    config = runs.config_of(run, Config)
-    sources = require_trust([config.classifier], config.sources, path, trust_code=trust_code)
-    again = plan(dataclasses.replace(config, sources=sources, options={}), progress=progress)
-    return again, runs.reopen(path, run, again, head, allow_drift=allow_drift)
+def reopen(path: Path, **how: Any) -> tuple[Plan, RunDirectory]:
+    """Take up a run where it was left; see `runs.reopen`, which takes the same keywords."""
+    return runs.reopen(path, Config, lambda config: [config.classifier], plan, head, **how)
 
 
 @dataclass(frozen=True)

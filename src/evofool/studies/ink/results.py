@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import DamagedRunError
-from ...files import read_json
-from ..draw.results import Drawn, account, drawn_from, lines
+from ... import studyfile
+from ..draw.results import Drawn, account, curves, drawn_from
 
 FORMAT = "evofool-ink-study/1"
 
@@ -233,24 +232,11 @@ class Results:
 
     def generations(self) -> list[dict[str, Any]]:
         """The curves as a table."""
-        return [
-            {
-                "arm": run.arm,
-                "classifier": run.classifier,
-                "seed": run.seed,
-                "generation": generation,
-                "confidence": run.confidence[at],
-                "ink": run.ink[at],
-                "fitness": run.fitness[at],
-                "steps_to_border": run.steps[at],
-            }
-            for run in self.runs
-            for at, generation in enumerate(run.generations)
-        ]
+        return curves(self.runs)
 
     def to_json(self) -> str:
         """One line a run, so that a difference can be read."""
-        return lines(dataclasses.asdict(self))
+        return studyfile.lines(dataclasses.asdict(self))
 
 
 def arm_from(row: dict[str, Any]) -> Arm:
@@ -270,10 +256,8 @@ def load(path: Path) -> Results:
     Raises:
         DamagedRunError: the file is missing, is not JSON, or is not of this format.
     """
-    raw = read_json(Path(path), limit=1_000_000_000)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
-    try:
+
+    def made(raw: dict[str, Any]) -> Results:
         raw["arms"] = [arm_from(row) for row in raw["arms"]]
         raw["runs"] = [drawn_from(row) for row in raw["runs"]]
         raw["maps"] = [map_from(row) for row in raw["maps"]]
@@ -282,5 +266,5 @@ def load(path: Path) -> Results:
         raw["lean"] = Lean(**raw["lean"]) if raw["lean"] else None
         raw["skipped"] = [(str(part), str(why)) for part, why in raw["skipped"]]
         return Results(**raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None
+
+    return studyfile.load(path, FORMAT, made)

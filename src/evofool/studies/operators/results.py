@@ -6,13 +6,11 @@ Nothing here holds a clock value, a process id or a path; how long things took s
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import DamagedRunError
-from ...files import read_json
+from ... import studyfile
 from ...rundir import refuse_elsewhere
 
 FORMAT = "evofool-operator-study/2"
@@ -202,15 +200,7 @@ class Results:
 
     def to_json(self) -> str:
         """One line a run, so that a difference can be read."""
-        whole = dataclasses.asdict(self)
-        parts = []
-        for key, value in whole.items():
-            if isinstance(value, list) and value and isinstance(value[0], dict):
-                rows = ",\n  ".join(json.dumps(row) for row in value)
-                parts.append(f'"{key}": [\n  {rows}\n]')
-            else:
-                parts.append(f'"{key}": {json.dumps(value)}')
-        return "{" + ",\n".join(parts) + "}\n"
+        return studyfile.lines(dataclasses.asdict(self))
 
 
 def run_from(row: dict[str, Any]) -> Run:
@@ -235,10 +225,8 @@ def load(path: Path) -> Results:
     Raises:
         DamagedRunError: the file is missing, is not JSON, or is not of this format.
     """
-    raw = read_json(Path(path), limit=1_000_000_000)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DamagedRunError(f"{path}: not a file of the format {FORMAT}; was it written by another version?")
-    try:
+
+    def made(raw: dict[str, Any]) -> Results:
         raw["targets"] = [Target(**row) for row in raw["targets"]]
         raw["judge"] = Target(**raw["judge"]) if raw["judge"] else None
         raw["arms"] = [Arm(**row) for row in raw["arms"]]
@@ -247,5 +235,5 @@ def load(path: Path) -> Results:
             refuse_elsewhere(gallery.file, f"{path}: a gallery")
         raw["runs"] = [run_from(row) for row in raw["runs"]]
         return Results(**raw)
-    except (KeyError, TypeError) as error:
-        raise DamagedRunError(f"{path}: a field of {FORMAT} is missing or unknown ({error})") from None
+
+    return studyfile.load(path, FORMAT, made)

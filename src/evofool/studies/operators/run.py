@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ... import rundir, runs
-from ...classifiers.support.sources import recorded, require_trust
+from ... import runs
+from ...classifiers.support.sources import recorded
 from ...doctor import examine
 from ...errors import ClassifierWarning
 from ...executors.durable import books_of, carry_out
@@ -74,41 +73,19 @@ def target(name: str, plan: Plan, store: Store | None = None) -> Target:
 def head(plan: Plan, command: str) -> dict[str, Any]:
     """What run.json holds; see `runs.head`."""
     config = plan.config
-    judge = [config.judge] if config.judge and "judge" in config.parts else []
-    infos = {name: classifier_of(name, config.sources).info for name in [*config.classifiers, *judge]}
-    options = {name: value for name, value in config.options.items() if name != "trust_code"}
-    written = dataclasses.asdict(dataclasses.replace(config, sources={}, options=options))
-    sources = {name: recorded(source) for name, source in config.sources.items()}
+    infos = {name: classifier_of(name, config.sources).info for name in _used(config)}
     data = {"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint}
-    return runs.head(KIND, command, {**written, "sources": sources}, data, infos)
+    return runs.head(KIND, command, runs.written(config), data, infos)
 
 
-def reopen(
-    path: Path,
-    *,
-    allow_drift: bool = False,
-    trust_code: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Plan, RunDirectory]:
-    """Take up a run where it was left.
+def _used(config: Config) -> list[str]:
+    """The classifiers that it has loaded."""
+    return [*config.classifiers, *([config.judge] if config.judge and "judge" in config.parts else [])]
 
-    Args:
-        path: of the run directory.
-        allow_drift: go on though the code, the data or a classifier has changed; the report will say so.
-        trust_code: load classifiers that run code or send images somewhere, as the directory says.
-        progress: told of downloads, as by `load_data`.
 
-    Raises:
-        UserError: something has changed, or another process works on it.
-        DamagedRunError: what is there is not what was written.
-    """
-    run = rundir.read_run(path)
-    config = runs.config_of(run, Config)
-    used = [*config.classifiers, *([config.judge] if config.judge and "judge" in config.parts else [])]
-    sources = require_trust(used, config.sources, path, trust_code=trust_code)
-    config = dataclasses.replace(config, sources=sources, options={})  # the sources hold all that was said
-    again = plan(config, progress=progress)
-    return again, runs.reopen(path, run, again, head, allow_drift=allow_drift)
+def reopen(path: Path, **how: Any) -> tuple[Plan, RunDirectory]:
+    """Take up a run where it was left; see `runs.reopen`, which takes the same keywords."""
+    return runs.reopen(path, Config, _used, plan, head, **how)
 
 
 @dataclass(frozen=True)
