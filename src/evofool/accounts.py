@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -145,15 +146,16 @@ class Memory:
         return {search: {name: column[search] for name, column in self._accounts.items()} for search in searches}
 
     def issued(self, searches: Sequence[str]) -> list[int]:
-        column = self._accounts["issued"]
-        return [column[search] for search in searches]
+        return list(map(self._accounts["issued"].__getitem__, searches))
 
     def total(self, name: str) -> int:
         return int(self._totals[name])
 
     def add(self, column: str, rows: Mapping[str, int]) -> None:
         into = self._accounts[column]
-        self._write(into, {search: into[search] + count for search, count in rows.items()})
+        before = dict(zip(rows, map(into.__getitem__, rows), strict=True))
+        self._before.append((into, before))
+        into.update(zip(rows, map(operator.add, before.values(), rows.values()), strict=True))
 
     def add_total(self, issued: int, padded: int) -> None:
         totals = self._totals

@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 
+from . import belief
 from .errors import DamagedRunError, SpecError
 from .files import read_whole, write_bytes
 from .shapes import Bool, Float, Int, Tensor, UInt8
+from .waves import waves
 
 FORMAT = "evofool-pool/1"
 FILE = "pool.safetensors"  # in the directory of a run
@@ -48,6 +50,7 @@ class Lessons:
             NaN = no answer.
         won: [b], the gene that fooled as it is; -1 = none.
         model: [b C H W], by how much a change of each gray level by 1 lowers the margin, in shares of it.
+        felt: [b n n+1], what was learned of bands of waves, see `belief`.
         walked: [b], whether that was learned from any step.
         queries: [b], of the search so far.
     """
@@ -60,6 +63,7 @@ class Lessons:
     left: Float[Tensor, "b T"]
     won: Int[Tensor, " b"]
     model: Float[Tensor, "b C H W"]
+    felt: Float[Tensor, "b n m"]
     walked: Bool[Tensor, " b"]
     queries: Int[Tensor, " b"]
 
@@ -78,6 +82,8 @@ class Pool:
         models: [K C H W], the sum of what images of a class have learned of what changes do to their margin; [1 C H W],
             of all classes together, where one for each would take too much memory.
         taught: [K] or [1], how many images that is.
+        spectrum: [n], variance of what a change of a wave does, by band, as a multiple of the mean over waves.
+        felt: [n n+1], what images have told of that, see `belief`.
         images: how many have been learned from.
         about: what it was learned on, JSON values: threat, classifier, class names.
     """
@@ -92,6 +98,8 @@ class Pool:
     squares: Float[Tensor, "G K"]
     models: Float[Tensor, "K C H W"]
     taught: Int[Tensor, " K"]
+    spectrum: Float[Tensor, " n"]
+    felt: Float[Tensor, "n m"]
     images: int = 0
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -128,6 +136,8 @@ class Pool:
             if bool(lessons.walked[row]):
                 models[place] += lessons.model[row]
                 taught[place] += 1
+        basis = waves((self.genes.shape[1], self.genes.shape[2], self.genes.shape[3]))
+        spectrum, felt = belief.taught(self.felt, lessons.felt, basis)
         learned = dataclasses.replace(
             self,
             genes=torch.cat([self.genes, lessons.genes[new]]),
@@ -140,6 +150,8 @@ class Pool:
             squares=torch.cat([squares, more.double()]),
             models=models,
             taught=taught,
+            spectrum=spectrum,
+            felt=felt,
             images=self.images + len(labels),
         )
         return learned if blend is None else learned._bred(len(new), blend, capacity)
@@ -200,6 +212,7 @@ def empty(image_shape: tuple[int, int, int], classes: int, **about: Any) -> Pool
     """A pool before the first image."""
     none = torch.zeros(0, dtype=torch.int64)
     counts = torch.zeros(0, classes, dtype=torch.int64)
+    bands = len(waves(image_shape).sizes)
     models = classes if classes * math.prod(image_shape) <= NUMBERS else 1
     return Pool(
         genes=torch.zeros(0, *image_shape),
@@ -212,11 +225,26 @@ def empty(image_shape: tuple[int, int, int], classes: int, **about: Any) -> Pool
         squares=counts.double(),
         models=torch.zeros(models, *image_shape),
         taught=torch.zeros(models, dtype=torch.int64),
+        spectrum=torch.ones(bands),
+        felt=torch.zeros(bands, bands + 1),
         about=about,
     )
 
 
-_TENSORS = ("genes", "labels", "predictions", "queries", "wins", "tries", "left", "squares", "models", "taught")
+_TENSORS = (
+    "genes",
+    "labels",
+    "predictions",
+    "queries",
+    "wins",
+    "tries",
+    "left",
+    "squares",
+    "models",
+    "taught",
+    "spectrum",
+    "felt",
+)
 
 
 def to_bytes(pool: Pool) -> bytes:
@@ -308,10 +336,13 @@ def _sound(pool: Pool) -> bool:
     if pool.wins.ndim != 2 or len(pool.models) not in (1, pool.wins.shape[1]):
         return False
     genes, shape, classes, models = len(pool.genes), pool.genes.shape[1:], pool.wins.shape[1], len(pool.models)
+    bands = len(waves((shape[0], shape[1], shape[2])).sizes)
     wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "genes": ((genes, *shape), torch.float32),
         "models": ((models, *shape), torch.float32),
         "taught": ((models,), torch.int64),
+        "spectrum": ((bands,), torch.float32),
+        "felt": ((bands, bands + 1), torch.float32),
         **dict.fromkeys(("labels", "predictions", "queries"), ((genes,), torch.int64)),
         **dict.fromkeys(("wins", "tries"), ((genes, classes), torch.int64)),
         **dict.fromkeys(("left", "squares"), ((genes, classes), torch.float64)),
@@ -320,7 +351,9 @@ def _sound(pool: Pool) -> bool:
     if any((tuple(tensors[name].shape), tensors[name].dtype) != wanted[name] for name in wanted):
         return False
     classed = (pool.labels >= 0) & (pool.labels < classes) & (pool.predictions < classes)
-    finite = all(bool(tensors[name].isfinite().all()) for name in ("genes", "models", "left", "squares"))
+    finite = all(
+        bool(tensors[name].isfinite().all()) for name in ("genes", "models", "left", "squares", "spectrum", "felt")
+    )
     counted = bool((pool.wins >= 0).all()) and bool((pool.tries >= pool.wins).all()) and bool((pool.taught >= 0).all())
     return finite and counted and bool(classed.all()) and _told(pool.about, classes)
 

@@ -6,18 +6,21 @@ Ours. An image is attacked in two parts:
    `pool.Pool.expected`), and two genes correlate the more, the more alike they are. After each try the others are
    predicted anew. The gene that most likely fools comes next, as long as its chance, or what it is expected to take off
    the margin, is worth a query.
-2. Then it walks (see `walks`) from the best perturbation so far, in steps that get smaller with their number: on no
-   schedule over a budget, so that a run that is cut earlier is the beginning of a longer one. A linear model of what
-   changes do to the margin, begun from what the images before have learned of the class and corrected after each step,
-   biases the next ones. Where a classifier says labels only there is no margin to walk down: some beginnings of a walk
-   are tried, and then another attack (`then`) goes on.
+2. Then it walks (see `walks`) from the best perturbation so far. Within L-inf and L2 it follows a belief of what
+   changes do to the margin, corrected after each answer (see `belief`), in steps of full size, and no schedule over a
+   budget: so a run that is cut earlier is the beginning of a longer one. With few pixels it exchanges ever fewer of
+   them, biased by a linear model of what changes do. Both begin from what the images before have learned. Where a
+   classifier says labels only there is no margin to walk down: some beginnings of a walk are tried, and then another
+   attack (`then`) goes on.
 What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
 
 Without a pool (`sharing` None) only the second part is left: each image by itself.
 
-The walks are those of Square (Andriushchenko et al. 2020) and Sparse-RS (Croce et al. 2022), on a schedule of our own.
-That one perturbation fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR
-2017; correcting a linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
+That a slope can be estimated from answers, and better with a prior, is from Ilyas, Engstrom, Madry, Prior
+Convictions, ICLR 2019; here it is one Gaussian, whose mean and covariance are both used to choose the next question.
+The steps of few pixels are those of Sparse-RS (Croce et al. 2022), on a schedule of our own. That one perturbation
+fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017; correcting a
+linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from annotated_types import Ge, Gt, Le
 
 from .. import genome
 from ..contracts import Evaluated, Victims
-from ..encodings.perturbation import FewPixels, LpBall
+from ..encodings.perturbation import LpBall
 from ..pool import Lessons, Pool, empty
 from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
@@ -62,8 +65,7 @@ class State:
         left: [B M], what each of them left.
         won: the gene that fooled as it is; -1 = none.
         seen: the class seen in what fooled; -1 = not fooled.
-        model: [B C H W], by how much a change of each gray level by 1 is thought to lower the margin, in shares of it.
-        prior: the same, as it was thought at first.
+        model: of the walk: what it holds to be true of the image.
         other: the state of `then`, or a state of nothing.
     """
 
@@ -82,8 +84,7 @@ class State:
     left: Float[Tensor, "B M"]
     won: Int[Tensor, " B"]
     seen: Int[Tensor, " B"]
-    model: Float[Tensor, "B C H W"]
-    prior: Float[Tensor, "B C H W"]
+    model: Any
     other: Any
 
 
@@ -102,11 +103,7 @@ class GenePool:
         candidates: genes that one image chooses among: those with the best chances on its class.
         chance: a gene that fools with this probability is worth a query.
         gain: so is one that is expected to take this share off the margin, from the best so far.
-        first: share of the pixels that the first step of a walk changes, if it begins from nothing.
-        after: the same, if it begins from a gene.
-        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
-            gene.
-        guided: share of the steps that follow the model.
+        prior: begin from what earlier images have taught of changes, and not only from their genes.
         then: another attack that goes on in place of the walk; needed where a classifier says labels only, and margins
             tell no more than whether an image is fooled.
         starts: beginnings of a walk that are tried before that.
@@ -117,17 +114,18 @@ class GenePool:
     candidates: Annotated[int, Ge(1)] = 32
     chance: Annotated[float, Gt(0), Le(1)] = 0.12
     gain: Annotated[float, Ge(0)] = 0.03
-    first: Annotated[float, Gt(0), Le(1)] = 0.3
-    after: Annotated[float, Gt(0), Le(1)] = 0.07
-    decay: Annotated[float, Gt(0)] = 5.0
-    later: Annotated[float, Gt(0)] = 10.0
-    guided: Annotated[float, Ge(0), Le(1)] = 0.5
+    prior: bool = True
     then: Any = None
     starts: Annotated[int, Ge(0)] = 16
 
     def __post_init__(self) -> None:
         check(self)
-        walk_for(self.encoding, self.guided)
+        walk_for(self.encoding)
+
+    @property
+    def walk(self) -> Any:
+        """Within the limit, see `walks`."""
+        return walk_for(self.encoding, self.prior)
 
     @property
     def asks(self) -> Any:
@@ -174,8 +172,7 @@ class GenePool:
             left=torch.zeros_like(mean),
             won=none,
             seen=none,
-            model=pool.model(victims.labels),
-            prior=pool.model(victims.labels),
+            model=self.walk.open(victims.x, victims.labels, pool),
             other=self.then.init(victims) if self.then else Nothing(),
         )
         return self._chosen(state)
@@ -195,27 +192,22 @@ class GenePool:
         new: Tensor = self.then.ask(state.other, rng)[:, 0]
         starts = state.steps < self.starts
         if bool(starts.any()):
-            begun = walk_for(self.encoding, self.guided).begin(state.x, state.prior, rng["start"])
+            begun = self.walk.begin(state.x, state.model, rng["start"])
             new = torch.where(starts[:, None, None, None], begun, new)
         return new
 
     def _stepped(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
         """One step of the walk; its beginning, where there is nothing yet."""
-        walk = walk_for(self.encoding, self.guided)
-        begun = (state.tried >= 0).any(1)
-        start, decay = torch.where(begun, self.after, self.first), torch.where(begun, self.later, self.decay)
-        share = start / (1 + torch.where(begun, state.steps, state.steps - 1).clamp(min=0) / decay)
-        # With few pixels a model of one image's own few steps leads it to the same pixels again and again.
-        model = state.prior if isinstance(self.encoding, FewPixels) else state.model
-        new: Tensor = walk.step(state.x, state.best, share, model, rng)
+        fresh = (state.tried < 0).all(1)
+        new: Tensor = self.walk.step(state.x, state.best, state.model, state.steps, fresh, rng)
         first = state.told == 0
         if bool(first.any()):
-            new = torch.where(first[:, None, None, None], walk.begin(state.x, model, rng), new)
+            new = torch.where(first[:, None, None, None], self.walk.begin(state.x, state.model, rng), new)
         return new
 
     def tell(self, state: State, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> State:
         """Hold on to what is better, and think anew of the other genes."""
-        walk = walk_for(self.encoding, self.guided)
+        walk = self.walk
         repaired = evaluated.genomes[:, 0]
         value = fitness[:, 0].nan_to_num(nan=torch.inf)
         trying, win = state.next >= 0, success[:, 0]
@@ -229,6 +221,7 @@ class GenePool:
         here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
         gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
         stepped = ~trying & ~first
+        drop = ((state.fitness - fitness[:, 0]) / state.clean.clamp(min=1e-6)).float()
         other = state.other
         if self.then:
             after = self.then.tell(state.other, evaluated, fitness, success)
@@ -249,8 +242,7 @@ class GenePool:
             left=torch.where(here, left[:, None], state.left),
             won=torch.where(win & trying, gene[:, 0], state.won),
             seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
-            model=self._corrected(state, repaired, value, stepped),
-            prior=state.prior,
+            model=walk.learn(state.x, state.model, state.best, repaired, drop, stepped),
             other=other,
         )
         return self._chosen(new)
@@ -258,6 +250,7 @@ class GenePool:
     def lessons(self, state: State) -> Lessons:
         """What these images teach."""
         fooled = state.seen >= 0
+        model, felt = self.walk.lesson(state.x, state.model)
         return Lessons(
             labels=state.labels,
             predictions=state.seen,
@@ -266,14 +259,15 @@ class GenePool:
             tried=state.tried,
             left=state.left,
             won=state.won,
-            model=state.model,
+            model=model,
+            felt=felt,
             walked=state.steps > (state.tried[:, 0] < 0).long(),
             queries=state.told,
         )
 
     def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
         """One gene of several."""
-        blended: Tensor = walk_for(self.encoding, self.guided).blend(genes)
+        blended: Tensor = self.walk.blend(genes)
         return blended
 
     def _chosen(self, state: State) -> State:
@@ -296,17 +290,6 @@ class GenePool:
             likely >= self.chance, first, torch.where((most >= self.gain) & (self.then is None), second, -1)
         )
         return dataclasses.replace(state, next=torch.where(state.steps > 0, -1, place))
-
-    def _corrected(
-        self, state: State, repaired: Tensor, value: Float[Tensor, " B"], stepped: Bool[Tensor, " B"]
-    ) -> Float[Tensor, "B C H W"]:
-        """The model, so corrected that it would have predicted what the last step did."""
-        change = (state.x + repaired).clamp(0, 1) - (state.x + state.best).clamp(0, 1)
-        drop = ((state.fitness - value) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
-        error = drop - (state.model * change).flatten(1).sum(1)
-        size = change.flatten(1).square().sum(1).clamp(min=1e-9)
-        weight = torch.where(stepped & value.isfinite(), error / size, 0.0).float()
-        return state.model + change * weight[:, None, None, None]
 
 
 def _conditioned(

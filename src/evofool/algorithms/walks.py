@@ -1,9 +1,9 @@
 """Steps of a search from one perturbation to the next, for each limit: what `genepool` makes between genes.
 
-A walk has `begin(x, model, rng)`, a first perturbation; `step(x, best, share, model, rng)`, another one near `best`,
-of which about a `share` is changed; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
-off, for use on another image; and `blend(genes)`, one of several. The model says by how much a change of each gray
-level by 1 is thought to lower the margin.
+A walk has `learn(...)`: what it holds to be true of an image after an answer, begun by `open(...)` from what the images
+before have taught; `begin(...)`, a first perturbation; `step(...)`, another one; `lesson(...)`, what is to be told to
+later images; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it off, for use on another
+image; and `blend(genes)`, one of several.
 """
 
 from __future__ import annotations
@@ -13,24 +13,32 @@ from typing import Any
 
 import torch
 
+from .. import belief
+from ..belief import Belief
 from ..encodings.perturbation import FewPixels, LpBall
 from ..errors import SpecError
+from ..pool import Pool
 from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
+from ..waves import Waves, waves
 from .sparse_rs import smallest
-from .square import begin_with_bumps, move_mass, square_signs, window
+from .square import begin_with_bumps
 
 
-def walk_for(encoding: Any, guided: float) -> Any:
+def walk_for(encoding: Any, prior: bool = True) -> Any:
     """The walk within a limit.
+
+    Args:
+        encoding: the limit.
+        prior: begin from what earlier images have taught of changes.
 
     Raises:
         SpecError: there is none.
     """
     if isinstance(encoding, FewPixels):
-        return PixelWalk(encoding.pixels, guided)
+        return PixelWalk(encoding.pixels, prior)
     if isinstance(encoding, LpBall):
-        return SquareWalk(encoding.eps, guided) if encoding.norm == "linf" else MassWalk(encoding.eps, guided)
+        return BallWalk(encoding, prior)
     raise SpecError("genepool attacks L-inf, L2 and a number of pixels; sparse-rs attacks a patch or a frame")
 
 
@@ -44,128 +52,151 @@ def enlarged(tiles: Tensor, side: int, height: int, width: int) -> Tensor:
     return tiles.repeat_interleave(side, 2)[:, :, :height].repeat_interleave(side, 3)[:, :, :, :width]
 
 
-def _sides(share: Float[Tensor, " B"], height: int, width: int, least: int) -> Int[Tensor, " B"]:
-    most = max(least, min(height, width) - 1)
-    return (share * height * width).sqrt().round().long().clamp(least, most)
-
-
 @dataclass(frozen=True)
-class SquareWalk:
-    """L-inf: each gray level up or down by eps. A step turns some tiles round, or repaints a square.
+class BallWalk:
+    """L-inf and L2: as far as the ball allows along what is believed of the margin's slope, and a little astray.
 
-    Turning tiles changes much at little risk while little is known, so it is done less the smaller the steps get. Of a
-    share of the squares the signs are those of the model.
+    Each question is asked at full size, so it may fool, and its answer corrects the belief (see `belief`). What leads
+    astray is drawn by the covariance of the belief, so it goes where much may be had and little is known; of a share of
+    the steps within one band of waves, so that bands can be told apart.
 
     Attributes:
-        eps: radius.
-        guided: share of the squares that follow the model.
-        turns: share of the steps that turn tiles, at most.
-        fade: so many times the share of a step is the chance that it turns tiles, if that is less.
-        tile: side of a tile, in pixels.
+        ball: the limit.
+        prior: begin from what earlier images have taught.
+        astray: how far at first, as a multiple of the way along the belief.
+        fade: steps after which that is halved (then a third, a fourth, ...).
+        narrow: share of the steps that go astray within one band.
+        tile: side of the tiles of the first perturbation, in pixels.
     """
 
-    eps: float
-    guided: float
-    turns: float = 0.8
-    fade: float = 11.0
+    ball: LpBall
+    prior: bool = True
+    astray: float = 0.6
+    fade: float = 200.0
+    narrow: float = 0.3
     tile: int = 2
 
-    def begin(self, x: Float[Tensor, "B C H W"], model: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
-        """Tiles, each channel of each +eps or -eps."""
+    def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Belief:
+        """What is believed at first."""
+        basis = _waves(x)
+        if not self.prior:
+            return belief.begin(torch.zeros(len(x), len(basis.bands)), torch.ones(len(basis.sizes)), basis)
+        return belief.begin(basis.of(pool.model(labels)), pool.spectrum, basis)
+
+    def begin(self, x: Float[Tensor, "B C H W"], model: Belief, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """L-inf: tiles, each channel of each +eps or -eps. L2: bumps side by side."""
+        if self.ball.norm == "l2":
+            return begin_with_bumps(x, self.ball.eps, rng)
         height, width = x.shape[2:]
         signs = rng["tiles"].bits(x.shape[1], -(-height // self.tile), -(-width // self.tile))
-        return torch.where(enlarged(signs, self.tile, height, width), self.eps, -self.eps)
+        return torch.where(enlarged(signs, self.tile, height, width), self.ball.eps, -self.ball.eps)
 
     def step(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
+        self,
+        x: Float[Tensor, "B C H W"],
+        best: Tensor,
+        model: Belief,
+        steps: Int[Tensor, " B"],
+        fresh: Bool[Tensor, " B"],
+        rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """One more."""
-        square = self._square(x, best, share, model, rng)
-        turned = self._turned(best, share, rng)
-        turns = rng["turns"].uniform() < (self.fade * share).clamp(max=self.turns)
-        return torch.where((turns & differs(x, turned, best))[:, None, None, None], turned, square)
+        basis = _waves(x)
+        way = self._away(model, basis, rng)
+        far = self.astray / (1 + model.told / self.fade)
+        straight = _unit(model.mean)
+        new = self._within(x, basis.change(straight + far[:, None] * way))
+        for other in (straight + way, way, -way):
+            same = ~differs(x, new, best)
+            if not bool(same.any()):
+                break  # else nothing would be learned from asking again
+            new = torch.where(same[:, None, None, None], self._within(x, basis.change(other)), new)
+        return new
 
-    def _square(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
-    ) -> Float[Tensor, "B C H W"]:
-        height, width = x.shape[2:]
-        side = _sides(share, height, width, 1)
-        places = rng["place"].uniform(2, dtype=torch.float64)
-        top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
-        inside = window(top, left, side, height, width)[:, None]
-        drawn = square_signs(x, best, inside[:, 0], self.eps, rng)
-        if not self.guided:
-            return drawn
-        mass = (model * inside).flatten(2).sum(2)
-        hint = torch.where(inside, torch.where(mass >= 0, self.eps, -self.eps)[..., None, None], best)
-        follow = (rng["follow"].uniform() < self.guided) & (mass != 0).any(1) & differs(x, hint, best)
-        return torch.where(follow[:, None, None, None], hint, drawn)
+    def _away(self, model: Belief, basis: Waves, rng: Stream) -> Float[Tensor, "B K"]:
+        """Where to go astray, of length 1."""
+        signs = torch.where(rng["signs"].bits(len(basis.bands)), 1.0, -1.0)
+        way = _unit(belief.spread(model, signs))
+        # Half by how many waves a band has, half by how much they are thought to do.
+        chances = basis.sizes / len(basis.bands) + basis.by_band(model.variance) / model.variance.sum(1, keepdim=True)
+        drawn = rng["band"].uniform(1) * chances.sum(1, keepdim=True)
+        band = (chances.cumsum(1) <= drawn).sum(1).clamp(max=len(basis.sizes) - 1)
+        inside = _unit(torch.where(basis.bands == band[:, None], way, 0.0))
+        narrow = (rng["narrow"].uniform(1) < self.narrow) & (inside != 0).any(1, keepdim=True)
+        return torch.where(narrow, inside, way)
 
-    def _turned(self, best: Float[Tensor, "B C H W"], share: Float[Tensor, " B"], rng: Stream) -> Tensor:
-        """About a share of the tiles of each channel, and one at least, turned round."""
-        _, channels, height, width = best.shape
-        drawn = rng["turned"].uniform(channels, -(-height // self.tile), -(-width // self.tile))
-        least = drawn.flatten(1).amin(1)[:, None, None, None]
-        chosen = (drawn < share.float()[:, None, None, None]) | (drawn == least)
-        return torch.where(enlarged(chosen, self.tile, height, width), -best, best)
+    def _within(self, x: Float[Tensor, "B C H W"], way: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """As far along a way as the ball and the image allow."""
+        eps = self.ball.eps
+        if self.ball.norm == "linf":
+            return torch.where(way >= 0, eps, -eps)
+        low, high = -x, 1 - x
+        for _ in range(3):  # what the image cuts off here may be spent elsewhere
+            way = (way * (eps / _length(way).clamp(min=1e-12))).clamp(low, high)
+        return way
+
+    def learn(
+        self,
+        x: Float[Tensor, "B C H W"],
+        model: Belief,
+        best: Tensor,
+        repaired: Tensor,
+        drop: Float[Tensor, " B"],
+        stepped: Bool[Tensor, " B"],
+    ) -> Belief:
+        """After an answer to whatever was asked; NaN teaches nothing."""
+        change = (x + repaired).clamp(0, 1) - (x + best).clamp(0, 1)
+        length = change.flatten(1).square().sum(1)
+        basis = _waves(x)
+        return belief.learn(model, basis.of(change), length, drop, drop.isfinite() & (length > 0), basis)
+
+    def lesson(self, x: Tensor, model: Belief) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
+        """What changes of each gray level do, and what was learned of bands."""
+        return _waves(x).change(model.mean), belief.lesson(model, _waves(x))
 
     def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
-        """All at +eps or -eps; where nothing is left of a change it went over the edge that is near."""
-        cut = torch.where(x < 0.5, -self.eps, self.eps)
-        return torch.where(repaired > 0, self.eps, torch.where(repaired < 0, -self.eps, cut))
+        """L-inf: all at +eps or -eps; where nothing is left of a change it went over the edge that is near.
+
+        L2: what is left of it, drawn out to the radius again.
+        """
+        eps = self.ball.eps
+        if self.ball.norm == "l2":
+            return repaired * (eps / _length(repaired).clamp(min=1e-12))
+        cut = torch.where(x < 0.5, -eps, eps)
+        return torch.where(repaired > 0, eps, torch.where(repaired < 0, -eps, cut))
 
     def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
-        """What most of them do; of ties the first one's."""
+        """L-inf: what most of them do; of ties the first one's. L2: their mean, drawn out to the radius."""
         total = genes.sum(0)
-        return torch.where(total == 0, genes[0], self.eps * total.sign())
+        if self.ball.norm == "l2":
+            return total * (self.ball.eps / total.norm().clamp(min=1e-12))
+        return torch.where(total == 0, genes[0], self.ball.eps * total.sign())
+
+
+def _waves(x: Tensor) -> Waves:
+    return waves((x.shape[1], x.shape[2], x.shape[3]))
+
+
+def _unit(rows: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    return rows / rows.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def _length(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 1 1"]:
+    return images.square().flatten(1).sum(1).sqrt()[:, None, None, None]
 
 
 @dataclass(frozen=True)
-class MassWalk:
-    """L2: what one window holds moves into another one as a bump, as in Square."""
+class Hints:
+    """What is thought of changes, for few pixels: by how much a change of each gray level by 1 lowers the margin.
 
-    eps: float
-    guided: float = 0.5
+    Attributes:
+        prior: [B C H W], at first; steps follow it.
+        model: [B C H W], corrected after each step, for later images. A model of one image's own few steps would lead
+            it to the same pixels again and again.
+    """
 
-    def begin(self, x: Float[Tensor, "B C H W"], model: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
-        """Bumps side by side."""
-        return begin_with_bumps(x, self.eps, rng)
-
-    def step(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
-    ) -> Float[Tensor, "B C H W"]:
-        """One more bump."""
-        height, width = x.shape[2:]
-        side = _sides(share, height, width, 3)
-        side = (side + (side % 2 == 0)).clamp(max=min(height, width) - (min(height, width) % 2 == 0))
-        places = rng["place"].uniform(4, dtype=torch.float64)
-        tops = (places[:, :2] * (height - side + 1)[:, None]).long()
-        lefts = (places[:, 2:] * (width - side + 1)[:, None]).long()
-        signs = torch.where(rng["signs"].bits(x.shape[1]), 1.0, -1.0)
-        turned = rng["turned"].bits(1)[:, 0]
-        if self.guided:
-            # A bump is two mounds of opposite sign: the model says which way round.
-            first = window(tops[:, 0], lefts[:, 0], side, height, width)
-            rows, columns = torch.arange(height), torch.arange(width)
-            half = torch.where(
-                turned[:, None, None],
-                columns[None, None, :] < (lefts[:, :1] + side[:, None] // 2)[:, :, None],
-                rows[None, :, None] < (tops[:, :1] + side[:, None] // 2)[:, :, None],
-            )
-            mass = (model * torch.where(half, 1.0, -1.0)[:, None] * first[:, None]).flatten(2).sum(2)
-            follow = (rng["follow"].uniform(1) < self.guided) & (mass != 0)
-            signs = torch.where(follow, mass.sign(), signs)
-        return move_mass(best, tops, lefts, side, signs, turned, self.eps)
-
-    def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
-        """What is left of it, drawn out to the radius again."""
-        length = repaired.flatten(1).norm(dim=1).clamp(min=1e-12)
-        return repaired * (self.eps / length)[:, None, None, None]
-
-    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
-        """Their mean, drawn out to the radius."""
-        total = genes.sum(0)
-        return total * (self.eps / total.norm().clamp(min=1e-12))
+    prior: Float[Tensor, "B C H W"]
+    model: Float[Tensor, "B C H W"]
 
 
 @dataclass(frozen=True)
@@ -173,20 +204,72 @@ class PixelWalk:
     """Few pixels: some of them are given up and as many others painted, each channel black (-1) or white (+1).
 
     Where, and in which colour: of a share of the new pixels as the model has it, else anywhere.
+
+    Attributes:
+        pixels: that may change.
+        prior: follow what earlier images have taught.
+        guided: share of the new pixels that follow it.
+        first, after: share of the pixels that the first step exchanges, if it begins from nothing, and from a gene.
+        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
+            gene.
     """
 
     pixels: int
-    guided: float
+    prior: bool = True
+    guided: float = 0.5
+    first: float = 0.3
+    after: float = 0.07
+    decay: float = 5.0
+    later: float = 10.0
 
-    def begin(self, x: Float[Tensor, "B C H W"], model: Tensor, rng: Stream) -> Float[Tensor, "B C H W"]:
+    def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Hints:
+        """What is thought at first."""
+        known = pool.model(labels) if self.prior else torch.zeros_like(x)
+        return Hints(known, known)
+
+    def begin(self, x: Float[Tensor, "B C H W"], model: Hints, rng: Stream) -> Float[Tensor, "B C H W"]:
         """As many pixels as may change."""
         everything = torch.ones(len(x), dtype=torch.float64)
-        return self.step(x, torch.zeros_like(x), everything, model, rng["begin"])
+        return self._exchanged(x, torch.zeros_like(x), everything, model.prior, rng["begin"])
 
     def step(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
+        self,
+        x: Float[Tensor, "B C H W"],
+        best: Tensor,
+        model: Hints,
+        steps: Int[Tensor, " B"],
+        fresh: Bool[Tensor, " B"],
+        rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """Some pixels exchanged."""
+        start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
+        share = start / (1 + torch.where(fresh, steps - 1, steps).clamp(min=0) / decay)
+        return self._exchanged(x, best, share, model.prior, rng)
+
+    def learn(
+        self,
+        x: Float[Tensor, "B C H W"],
+        model: Hints,
+        best: Tensor,
+        repaired: Tensor,
+        drop: Float[Tensor, " B"],
+        stepped: Bool[Tensor, " B"],
+    ) -> Hints:
+        """The model, so corrected that it would have predicted what the last step did."""
+        change = (x + repaired).clamp(0, 1) - (x + best).clamp(0, 1)
+        error = drop.clamp(-1, 1) - (model.model * change).flatten(1).sum(1)
+        size = change.flatten(1).square().sum(1).clamp(min=1e-9)
+        weight = torch.where(stepped & drop.isfinite(), error / size, 0.0)
+        return Hints(model.prior, model.model + change * weight[:, None, None, None])
+
+    def lesson(self, x: Tensor, model: Hints) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
+        """What changes of each gray level do; of bands nothing."""
+        bands = len(_waves(x).sizes)
+        return model.model, torch.zeros(len(x), bands, bands + 1)
+
+    def _exchanged(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
         count, channels, height, width = x.shape
         total, pixels = height * width, min(self.pixels, height * width)
         held = (best != 0).any(1).flatten(1)
