@@ -190,13 +190,15 @@ What fooled one image often fools another. So what fooled earlier images is trie
    predicted by a Gaussian process over genes: two genes are the more alike in what they do, the more alike they
    look. After each try the rest are predicted anew. A gene is tried as long as its chance, or what it is expected
    to take off the margin, is worth a query.
-2. **Beliefs.** Then the search goes on from the best gene. Within L-inf and L2 it keeps a belief of the margin's slope:
-   a Gaussian over waves of the image (its cosine transform over rows, columns and channels), corrected after every
-   answer as in Kalman's filter. Each question goes as far as the limit allows along what is believed, and a little
-   astray, where much may be had and little is known. So every question may fool, and every answer teaches, whether it
-   was better or not. Which waves a classifier feels, and what changes do to a class on the average, is learned across
-   images: the next one begins with it. With few pixels the steps are those of Sparse-RS, biased by what changes did to
-   earlier images. Where a classifier answers with labels only there is no margin, and RayS goes on after the genes.
+2. **Beliefs.** Then the search goes on from the best gene. Within L-inf and L2 it keeps a belief of the margin's
+   slope: a Gaussian over waves of the image (its cosine transform over rows, columns and channels), corrected after
+   every answer as in Kalman's filter. Each question goes as far as the limit allows along what is believed, and a
+   little astray, where much may be had and little is known. So every question may fool, and every answer teaches,
+   whether it was better or not. While large changes bring the margin down within a few answers, L-inf turns tiles
+   round and repaints squares instead, as Square does: there a slope says little. Which waves a classifier feels,
+   and what changes do to a class on the average, is learned across images: the next one begins with it. With few
+   pixels the steps are those of Sparse-RS, biased by what changes did to earlier images. Where a classifier answers
+   with labels only there is no margin, and RayS goes on after the genes.
 3. **Breeding.** Whenever a pair of classes has 2, 4, 8, ... genes, one more is bred of them all.
 
 Its rules are exact, since sharing is dependence:

@@ -620,9 +620,9 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
     x = stream(4)["x"].integers(256, 1, 6, 7).float() / 255
     model = made.open(x, torch.zeros(4, dtype=torch.int64), empty((1, 6, 7), CLASSES))
     best = made.begin(x, model, stream(4))
-    steps, fresh = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool)
+    ahead, stepped = torch.tensor([1.0, 4.0, 20.0, torch.inf], dtype=torch.float64), torch.ones(4, dtype=torch.bool)
     for number in range(6):
-        new = made.step(x, best, model, steps + number, fresh, stream(4).at(number))
+        new = made.step(x, best, model, torch.full((4,), 0.5 / (1 + number)).double(), ahead, stream(4).at(number))
         kept = encoding.repair(new[:, None], x)
         assert bool(encoding.holds(encoding.decode(kept, x), x).all())
         if isinstance(encoding, LpBall):
@@ -632,7 +632,7 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
             assert torch.equal(intent.abs(), torch.full_like(intent, 0.2))
             assert torch.equal(encoding.repair(intent[:, None], x), kept), "the same image as was asked"
         drop = stream(4).at(number)["drop"].uniform()
-        model = made.learn(x, model, best, kept[:, 0], drop, fresh)
+        model = made.learn(x, model, best, kept[:, 0], drop, stepped)
         best = new
 
 

@@ -103,6 +103,10 @@ class GenePool:
         candidates: genes that one image chooses among: those with the best chances on its class.
         chance: a gene that fools with this probability is worth a query.
         gain: so is one that is expected to take this share off the margin, from the best so far.
+        first: share of the pixels that the first step of a walk changes, if it begins from nothing.
+        after: the same, if it begins from a gene.
+        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
+            gene.
         prior: begin from what earlier images have taught of changes, and not only from their genes.
         then: another attack that goes on in place of the walk; needed where a classifier says labels only, and margins
             tell no more than whether an image is fooled.
@@ -114,6 +118,10 @@ class GenePool:
     candidates: Annotated[int, Ge(1)] = 32
     chance: Annotated[float, Gt(0), Le(1)] = 0.12
     gain: Annotated[float, Ge(0)] = 0.03
+    first: Annotated[float, Gt(0), Le(1)] = 0.3
+    after: Annotated[float, Gt(0), Le(1)] = 0.07
+    decay: Annotated[float, Gt(0)] = 5.0
+    later: Annotated[float, Gt(0)] = 10.0
     prior: bool = True
     then: Any = None
     starts: Annotated[int, Ge(0)] = 16
@@ -199,7 +207,11 @@ class GenePool:
     def _stepped(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
         """One step of the walk; its beginning, where there is nothing yet."""
         fresh = (state.tried < 0).all(1)
-        new: Tensor = self.walk.step(state.x, state.best, state.model, state.steps, fresh, rng)
+        start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
+        share = start / (1 + torch.where(fresh, state.steps - 1, state.steps).clamp(min=0) / decay)
+        gone = state.clean - state.fitness
+        ahead = torch.where(gone > 0, state.told * state.fitness / gone.clamp(min=1e-12), torch.inf)
+        new: Tensor = self.walk.step(state.x, state.best, state.model, share, ahead, rng)
         first = state.told == 0
         if bool(first.any()):
             new = torch.where(first[:, None, None, None], self.walk.begin(state.x, state.model, rng), new)

@@ -1,0 +1,199 @@
+"""Steps within an L-inf or L2 ball, by what is believed of the margin's slope; see `walks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import belief
+from ..belief import Belief
+from ..encodings.perturbation import LpBall
+from ..pool import Pool
+from ..rng import Stream
+from ..shapes import Bool, Float, Int, Tensor
+from ..waves import Waves, waves
+from .square import begin_with_bumps, square_signs, window
+
+
+def differs(x: Tensor, first: Tensor, second: Tensor) -> Bool[Tensor, " B"]:
+    """Whether two perturbations give different images."""
+    return ((x + first).clamp(0, 1) != (x + second).clamp(0, 1)).flatten(1).any(1)
+
+
+def enlarged(tiles: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Tiles [B C h w] as pixels."""
+    return tiles.repeat_interleave(side, 2)[:, :, :height].repeat_interleave(side, 3)[:, :, :, :width]
+
+
+@dataclass(frozen=True)
+class BallWalk:
+    """L-inf and L2: as far as the ball allows along what is believed of the margin's slope, and a little astray.
+
+    Each question is asked at full size, so it may fool, and its answer corrects the belief (see `belief`). What leads
+    astray is drawn by the covariance of the belief, so it goes where much may be had and little is known; of a share of
+    the steps within one band of waves, so that bands can be told apart.
+
+    Where a slope says little, because large changes fool within a few answers, L-inf goes another way: it turns some
+    tiles of the best perturbation round, or repaints a square, after Square (Andriushchenko et al. 2020), half of the
+    squares as the belief has it. It does so as long as that would take only a few more answers at the rate so far.
+
+    Attributes:
+        ball: the limit.
+        prior: begin from what earlier images have taught.
+        astray: how far at first, as a multiple of the way along the belief.
+        fade: steps after which that is halved (then a third, a fourth, ...).
+        narrow: share of the steps that go astray within one band.
+        brisk: so many more answers are a few.
+        turns: share of the brisk steps that turn tiles, at most.
+        settle: so many times the share of the pixels that a brisk step changes is that chance, if it is less.
+        tile: side of the tiles, in pixels.
+    """
+
+    ball: LpBall
+    prior: bool = True
+    astray: float = 0.6
+    fade: float = 200.0
+    narrow: float = 0.3
+    brisk: float = 5.0
+    turns: float = 0.8
+    settle: float = 11.0
+    tile: int = 2
+
+    def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Belief:
+        """What is believed at first."""
+        basis = _waves(x)
+        if not self.prior:
+            return belief.begin(torch.zeros(len(x), len(basis.bands)), torch.ones(len(basis.sizes)), basis)
+        return belief.begin(basis.of(pool.model(labels)), pool.spectrum, basis)
+
+    def begin(self, x: Float[Tensor, "B C H W"], model: Belief, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """L-inf: tiles, each channel of each +eps or -eps. L2: bumps side by side."""
+        if self.ball.norm == "l2":
+            return begin_with_bumps(x, self.ball.eps, rng)
+        height, width = x.shape[2:]
+        signs = rng["tiles"].bits(x.shape[1], -(-height // self.tile), -(-width // self.tile))
+        return torch.where(enlarged(signs, self.tile, height, width), self.ball.eps, -self.ball.eps)
+
+    def step(
+        self,
+        x: Float[Tensor, "B C H W"],
+        best: Tensor,
+        model: Belief,
+        share: Float[Tensor, " B"],
+        ahead: Float[Tensor, " B"],
+        rng: Stream,
+    ) -> Float[Tensor, "B C H W"]:
+        """One more."""
+        basis = _waves(x)
+        way = self._away(model, basis, rng)
+        far = self.astray / (1 + model.told / self.fade)
+        straight = _unit(model.mean)
+        new = self._within(x, basis.change(straight + far[:, None] * way))
+        brisk = ahead < self.brisk
+        if self.ball.norm == "linf" and bool(brisk.any()):
+            new = torch.where(brisk[:, None, None, None], self._briskly(x, best, model, share, rng), new)
+        for other in (straight + way, way, -way):
+            same = ~differs(x, new, best)
+            if not bool(same.any()):
+                break  # else nothing would be learned from asking again
+            new = torch.where(same[:, None, None, None], self._within(x, basis.change(other)), new)
+        return new
+
+    def _briskly(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, share: Float[Tensor, " B"], rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
+        """About a share of the tiles of each channel, and one at least, turned round; or a square repainted."""
+        _, channels, height, width = best.shape
+        drawn = rng["turned"].uniform(channels, -(-height // self.tile), -(-width // self.tile))
+        least = drawn.flatten(1).amin(1)[:, None, None, None]
+        chosen = (drawn < share.float()[:, None, None, None]) | (drawn == least)
+        turned = torch.where(enlarged(chosen, self.tile, height, width), -best, best)
+        turns = (rng["turns"].uniform() < (self.settle * share).clamp(max=self.turns)) & differs(x, turned, best)
+        return torch.where(turns[:, None, None, None], turned, self._painted(x, best, model, share, rng))
+
+    def _painted(
+        self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, share: Float[Tensor, " B"], rng: Stream
+    ) -> Float[Tensor, "B C H W"]:
+        """A square of about a share of the pixels in +eps or -eps, half of the time as the belief has it."""
+        eps, (height, width) = self.ball.eps, x.shape[2:]
+        side = (share * height * width).sqrt().round().long().clamp(1, max(1, min(height, width) - 1))
+        places = rng["place"].uniform(2, dtype=torch.float64)
+        top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
+        inside = window(top, left, side, height, width)[:, None]
+        drawn = square_signs(x, best, inside[:, 0], eps, rng)
+        mass = (_waves(x).change(model.mean) * inside).flatten(2).sum(2)
+        hint = torch.where(inside, torch.where(mass >= 0, eps, -eps)[..., None, None], best)
+        follow = rng["follow"].bits(1)[:, 0] & (mass != 0).any(1) & differs(x, hint, best)
+        return torch.where(follow[:, None, None, None], hint, drawn)
+
+    def _away(self, model: Belief, basis: Waves, rng: Stream) -> Float[Tensor, "B K"]:
+        """Where to go astray, of length 1."""
+        signs = torch.where(rng["signs"].bits(len(basis.bands)), 1.0, -1.0)
+        way = _unit(belief.spread(model, signs))
+        # Half by how many waves a band has, half by how much they are thought to do.
+        chances = basis.sizes / len(basis.bands) + basis.by_band(model.variance) / model.variance.sum(1, keepdim=True)
+        drawn = rng["band"].uniform(1) * chances.sum(1, keepdim=True)
+        band = (chances.cumsum(1) <= drawn).sum(1).clamp(max=len(basis.sizes) - 1)
+        inside = _unit(torch.where(basis.bands == band[:, None], way, 0.0))
+        narrow = (rng["narrow"].uniform(1) < self.narrow) & (inside != 0).any(1, keepdim=True)
+        return torch.where(narrow, inside, way)
+
+    def _within(self, x: Float[Tensor, "B C H W"], way: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """As far along a way as the ball and the image allow."""
+        eps = self.ball.eps
+        if self.ball.norm == "linf":
+            return torch.where(way >= 0, eps, -eps)
+        low, high = -x, 1 - x
+        for _ in range(3):  # what the image cuts off here may be spent elsewhere
+            way = (way * (eps / _length(way).clamp(min=1e-12))).clamp(low, high)
+        return way
+
+    def learn(
+        self,
+        x: Float[Tensor, "B C H W"],
+        model: Belief,
+        best: Tensor,
+        repaired: Tensor,
+        drop: Float[Tensor, " B"],
+        stepped: Bool[Tensor, " B"],
+    ) -> Belief:
+        """After an answer to whatever was asked; NaN teaches nothing."""
+        change = (x + repaired).clamp(0, 1) - (x + best).clamp(0, 1)
+        length = change.flatten(1).square().sum(1)
+        basis = _waves(x)
+        return belief.learn(model, basis.of(change), length, drop, drop.isfinite() & (length > 0), basis)
+
+    def lesson(self, x: Tensor, model: Belief) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
+        """What changes of each gray level do, and what was learned of bands."""
+        return _waves(x).change(model.mean), belief.lesson(model, _waves(x))
+
+    def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """L-inf: all at +eps or -eps; where nothing is left of a change it went over the edge that is near.
+
+        L2: what is left of it, drawn out to the radius again.
+        """
+        eps = self.ball.eps
+        if self.ball.norm == "l2":
+            return repaired * (eps / _length(repaired).clamp(min=1e-12))
+        cut = torch.where(x < 0.5, -eps, eps)
+        return torch.where(repaired > 0, eps, torch.where(repaired < 0, -eps, cut))
+
+    def blend(self, genes: Float[Tensor, "n C H W"]) -> Float[Tensor, "C H W"]:
+        """L-inf: what most of them do; of ties the first one's. L2: their mean, drawn out to the radius."""
+        total = genes.sum(0)
+        if self.ball.norm == "l2":
+            return total * (self.ball.eps / total.norm().clamp(min=1e-12))
+        return torch.where(total == 0, genes[0], self.ball.eps * total.sign())
+
+
+def _waves(x: Tensor) -> Waves:
+    return waves((x.shape[1], x.shape[2], x.shape[3]))
+
+
+def _unit(rows: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    return rows / rows.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def _length(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 1 1"]:
+    return images.square().flatten(1).sum(1).sqrt()[:, None, None, None]
