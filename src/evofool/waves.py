@@ -24,16 +24,16 @@ class Waves:
     """The waves of images of one shape.
 
     Attributes:
-        across: [C C], channel waves by channels.
+        across: [c C], channel waves by channels.
         down: [h H], waves along a column by rows.
         along: [w W], waves along a row by columns.
-        bands: [K], the band of each of the K = C h w waves: those of one channel wave that are about as fast.
+        bands: [K], the band of each of the K = c h w waves: those of one channel wave that are about as fast.
         sizes: [n], how many waves a band has.
         apart: [n n], such that v apart v is the sum of squared differences of v between neighbouring bands, those of
             one channel wave that come next in speed.
     """
 
-    across: Float[Tensor, "C C"]
+    across: Float[Tensor, "c C"]
     down: Float[Tensor, "h H"]
     along: Float[Tensor, "w W"]
     bands: Int[Tensor, " K"]
@@ -48,7 +48,7 @@ class Waves:
     def change(self, amounts: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W"]:
         """The sum of so much of each wave."""
         channels, down, along = len(self.across), len(self.down), len(self.along)
-        mixed = (self.across.T @ amounts.view(-1, channels, down * along)).view(-1, channels, down, along)
+        mixed = (self.across.T @ amounts.view(-1, channels, down * along)).unflatten(2, (down, along))
         return self.down.T @ (mixed @ self.along)
 
     def by_band(self, values: Float[Tensor, "B K"]) -> Float[Tensor, "B n"]:
@@ -59,7 +59,7 @@ class Waves:
 @functools.lru_cache(maxsize=8)
 def waves(image_shape: tuple[int, int, int]) -> Waves:
     """Those of images of a shape (C, H, W): `MOST` at most, as many along each side as there are pixels, or fewer."""
-    channels, height, width = image_shape
+    channels, height, width = min(image_shape[0], MOST), *image_shape[1:]
     side = max(1, math.isqrt(MOST // channels))
     down, along = min(height, side), min(width, side)
     speed = torch.hypot(torch.arange(down)[:, None].double(), torch.arange(along).double())
@@ -70,7 +70,14 @@ def waves(image_shape: tuple[int, int, int]) -> Waves:
     sizes = bands.bincount(minlength=len(present))
     steps = torch.eye(len(present))[1:] - torch.eye(len(present))[:-1]
     steps = steps[(present[1:] // number) == (present[:-1] // number)]
-    return Waves(_cosines(channels), _cosines(height)[:down], _cosines(width)[:along], bands, sizes, steps.T @ steps)
+    return Waves(
+        _cosines(image_shape[0])[:channels],
+        _cosines(height)[:down],
+        _cosines(width)[:along],
+        bands,
+        sizes,
+        steps.T @ steps,
+    )
 
 
 def _cosines(length: int) -> Float[Tensor, "n n"]:
