@@ -237,7 +237,7 @@ def test_images_differ_where_one_gray_level_that_shows_does() -> None:
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=["linf", "l2"])
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28)])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 7, 9), (1, 1, 9)])
 def test_an_image_alone_is_that_image_in_a_batch(ball: LpBall, shape: tuple[int, int, int]) -> None:
     walk, x = BallWalk(ball), noise(5, shape)
     pool = replace(empty(shape, 2), models=stream(2)["models"].uniform(*shape) - 0.5)

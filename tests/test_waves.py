@@ -13,6 +13,7 @@ from fakes import stream
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 16, 16), (3, 10, 12)]
 ODD = [(1, 1, 1), (1, 1, 9), (1, 9, 1), (5, 4, 4), (4, 1, 1)]
 LARGE = (3, 224, 224)
+UNEVEN = [(1, 5, 5), (3, 7, 9), (1, 11, 11), (1, 6, 7), (1, 2, 40), (3, 1, 40)]
 CUT = [(2, 1, 40), (1, 300, 2), (3, 32, 32), (2000, 1, 1), LARGE]  # some of whose waves are not kept
 
 
@@ -181,7 +182,7 @@ def test_how_far_bands_are_apart_is_the_sum_of_squared_differences(shape: tuple[
     assert torch.equal(basis.apart, basis.apart.T)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (3, 32, 32), LARGE, (1, 6, 6), (5, 4, 4), (1, 9, 1)])
+@pytest.mark.parametrize("shape", [*SHAPES, *ODD, *UNEVEN, (3, 32, 32), LARGE, (1, 6, 6)])
 def test_an_image_alone_is_that_image_in_a_batch(shape: tuple[int, int, int]) -> None:
     basis, count = waves(shape), 4 if shape == LARGE else 17
     changes = noise(shape, count)

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from .shapes import Float, Int, Tensor
 
@@ -42,14 +43,14 @@ class Waves:
 
     def of(self, changes: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """How much of each wave is in a change."""
-        slow = self.down @ (changes @ self.along.T)
+        slow = _product(self.down, changes, self.along.T)
         return (self.across @ slow.flatten(2)).flatten(1)
 
     def change(self, amounts: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W"]:
         """The sum of so much of each wave."""
         channels, down, along = len(self.across), len(self.down), len(self.along)
         mixed = (self.across.T @ amounts.view(-1, channels, down * along)).unflatten(2, (down, along))
-        return self.down.T @ (mixed @ self.along)
+        return _product(self.down.T, mixed, self.along)
 
     def by_band(self, values: Float[Tensor, "B K"]) -> Float[Tensor, "B n"]:
         """Sums over the waves of each band."""
@@ -78,6 +79,22 @@ def waves(image_shape: tuple[int, int, int]) -> Waves:
         sizes,
         steps.T @ steps,
     )
+
+
+def _product(
+    left: Float[Tensor, "a h"], images: Float[Tensor, "B C h w"], right: Float[Tensor, "w b"]
+) -> Float[Tensor, "B C a b"]:
+    """left @ images @ right, the same bits for an image whatever stands beside it."""
+    if all(side > 3 and (side % 2 == 0 or side > 16) for side in images.shape[2:]):
+        return left @ (images @ right)
+    # Sums over few places, or an odd number of them, would depend on where in memory they lie.
+    wide = [functional.pad(part, _to_16(part)) for part in (left, images, right)]
+    return (wide[0] @ (wide[1] @ wide[2]))[..., : len(left), : right.shape[1]].contiguous()
+
+
+def _to_16(matrix: Tensor) -> tuple[int, int, int, int]:
+    """What lacks the last two sides to be multiples of 16."""
+    return 0, -matrix.shape[-1] % 16, 0, -matrix.shape[-2] % 16
 
 
 def _cosines(length: int) -> Float[Tensor, "n n"]:
