@@ -14,7 +14,8 @@ from evofool import belief
 from evofool import pool as pools
 from evofool.algorithms.genepool import GenePool
 from evofool.algorithms.random_search import RandomSearch
-from evofool.algorithms.walks import BallWalk, PixelWalk, differs, walk_for
+from evofool.algorithms.ball_walk import BallWalk, differs
+from evofool.algorithms.walks import PixelWalk, walk_for
 from evofool.belief import LAST, Belief
 from evofool.classifiers.fake import Linear
 from evofool.encodings.perturbation import FewPixels, LpBall, distance
@@ -53,7 +54,7 @@ def nothing(x: torch.Tensor, spectrum: torch.Tensor | None = None, mean: torch.T
 
 def step(walk: BallWalk, x: torch.Tensor, best: torch.Tensor, model: Belief, rng: Stream) -> torch.Tensor:
     zeros = torch.zeros(len(x), dtype=torch.int64)
-    return walk.step(x, best, model, zeros, zeros == 0, rng)
+    return walk.step(x, best, model, zeros + 0.3, zeros + torch.inf, rng)
 
 
 def length(images: torch.Tensor) -> list[float]:
