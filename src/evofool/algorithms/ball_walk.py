@@ -158,8 +158,9 @@ class BallWalk:
         drop: Float[Tensor, " B"],
         stepped: Bool[Tensor, " B"],
     ) -> Belief:
-        """After an answer to whatever was asked; NaN teaches nothing."""
-        change = (x + repaired).clamp(0, 1) - (x + best).clamp(0, 1)
+        """After an answer to whatever was asked; NaN teaches nothing, nor does a change that the lattice swallows."""
+        shown = self.ball.decode(torch.stack([repaired, best], dim=1), x)
+        change = shown[:, 0] - shown[:, 1]
         length = change.flatten(1).square().sum(1)
         basis = _waves(x)
         return belief.learn(model, basis.of(change), length, drop, drop.isfinite() & (length > 0), basis)
@@ -167,6 +168,10 @@ class BallWalk:
     def lesson(self, x: Tensor, model: Belief) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
         """What changes of each gray level do, and what was learned of bands."""
         return _waves(x).change(model.mean), belief.lesson(model, _waves(x))
+
+    def kept(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """What to hold on to of a perturbation, to go on from it: of L-inf what was meant, of L2 what was asked."""
+        return self.intent(x, repaired) if self.ball.norm == "linf" else repaired
 
     def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
         """L-inf: all at +eps or -eps; where nothing is left of a change it went over the edge that is near.

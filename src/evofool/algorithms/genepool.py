@@ -242,7 +242,7 @@ class GenePool:
             x=state.x,
             labels=state.labels,
             clean=state.clean,
-            best=torch.where(better[:, None, None, None], walk.intent(state.x, repaired), state.best),
+            best=torch.where(better[:, None, None, None], walk.kept(state.x, repaired), state.best),
             fitness=torch.where(better, value, state.fitness),
             told=state.told + 1,
             steps=state.steps + ~trying,
@@ -266,7 +266,7 @@ class GenePool:
         return Lessons(
             labels=state.labels,
             predictions=state.seen,
-            genes=state.best,
+            genes=self.walk.intent(state.x, state.best),
             new=fooled & (state.won < 0),
             tried=state.tried,
             left=state.left,

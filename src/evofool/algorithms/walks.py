@@ -3,7 +3,7 @@
 A walk has `learn(...)`: what it holds to be true of an image after an answer, begun by `open(...)` from what the
 images before have taught; `begin(...)`, a first perturbation; `step(...)`, another one, given about which share of
 the pixels is to change, if the walk asks that, and how many more answers would do at the rate so far; `lesson(...)`,
-what is to be told to later images; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
+what is to be told to later images; `kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
 off, for use on another image; and `blend(genes)`, one of several.
 """
 
@@ -137,6 +137,10 @@ class PixelWalk:
         colours = torch.where(same, -colours, colours)
         kept = torch.where(go.view(count, 1, height, width), 0.0, best)
         return torch.where(new, colours, kept)
+
+    def kept(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
+        """What to hold on to of a perturbation, to go on from it."""
+        return self.intent(x, repaired)
 
     def intent(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:
         """Black or white in each channel of the pixels that changed."""
