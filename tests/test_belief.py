@@ -224,6 +224,18 @@ def test_a_walk_learns_nothing_from_a_change_that_no_image_shows() -> None:
     assert not same(after, model, 1)
 
 
+def test_a_walk_learns_nothing_from_a_change_that_the_lattice_swallows() -> None:
+    """A third of a gray level is rounded away: that nothing came of it says nothing of the slope."""
+    walk = BallWalk(LpBall("l2", 0.5))
+    x = torch.full((2, 1, 4, 4), 100 / 255)
+    model, _ = new((1, 4, 4), 2)
+    best, asked = torch.zeros_like(x), torch.stack([torch.full_like(x[0], 0.3 / 255), torch.full_like(x[0], 2.3 / 255)])
+    after = walk.learn(x, model, best, asked, torch.tensor([0.0, 0.5]), torch.ones(2).bool())
+    assert same(after, model, 0) and not same(after, model, 1)
+    expected = told(model, waves((1, 4, 4)), waves((1, 4, 4)).of(torch.full_like(x, 2 / 255)), torch.tensor([0.0, 0.5]))
+    assert torch.allclose(after.mean[1], expected.mean[1], atol=1e-6)
+
+
 def test_a_walk_learns_from_what_an_image_shows() -> None:
     """Of a change, what is cut off at black and white did nothing."""
     walk, basis = BallWalk(FLAT), waves((1, 4, 4))

@@ -12,9 +12,9 @@ import torch
 
 from evofool import belief
 from evofool import pool as pools
+from evofool.algorithms.ball_walk import BallWalk, differs
 from evofool.algorithms.genepool import GenePool
 from evofool.algorithms.random_search import RandomSearch
-from evofool.algorithms.ball_walk import BallWalk, differs
 from evofool.algorithms.walks import PixelWalk, walk_for
 from evofool.belief import LAST, Belief
 from evofool.classifiers.fake import Linear

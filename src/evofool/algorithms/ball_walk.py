@@ -159,7 +159,7 @@ class BallWalk:
         stepped: Bool[Tensor, " B"],
     ) -> Belief:
         """After an answer to whatever was asked; NaN teaches nothing, nor does a change that the lattice swallows."""
-        shown = self.ball.decode(torch.stack([repaired, best], dim=1), x)
+        shown = self.ball.decode(torch.stack([repaired, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
         change = shown[:, 0] - shown[:, 1]
         length = change.flatten(1).square().sum(1)
         basis = _waves(x)

@@ -3,8 +3,9 @@
 A walk has `learn(...)`: what it holds to be true of an image after an answer, begun by `open(...)` from what the
 images before have taught; `begin(...)`, a first perturbation; `step(...)`, another one, given about which share of
 the pixels is to change, if the walk asks that, and how many more answers would do at the rate so far; `lesson(...)`,
-what is to be told to later images; `kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it
-off, for use on another image; and `blend(genes)`, one of several.
+what is to be told to later images; `kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`:
+what a perturbation was meant to do before the image cut it off, for use on another image; and `blend(genes)`, one of
+several.
 """
 
 from __future__ import annotations
