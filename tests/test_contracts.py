@@ -56,7 +56,7 @@ def encodings() -> list[object]:
 
 ALGORITHMS = [module for module in modules(evofool.algorithms) if hasattr(module, "example")]
 ATTACKS = [module for module in ALGORITHMS if hasattr(module.example(), "encoding")]
-SHARED_CODE = {"base", "starts", "walks"}  # of several algorithms, and none itself
+SHARED_CODE = {"ball_walk", "base", "starts", "walks"}  # of several algorithms, and none itself
 
 
 # Every part
