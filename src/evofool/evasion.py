@@ -193,7 +193,7 @@ def evade(
     asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
-        len(victims), at_once or _at_once(info, getattr(algorithm, "together", 1), alone=ledger.total is None)
+        len(victims), at_once or _at_once(info, algorithm, alone=ledger.total is None)
     )
     if sharing is not None:
         line = Shared(
@@ -232,6 +232,8 @@ def evade(
         if asks is not encoding:
             within = encoding.holds(evaluated.images, x)
             success, allowed = success & within, torch.where(within, fitness, torch.nan)
+        elif bool(success.any()):  # whoever decoded it: what is claimed keeps the limit
+            success = success & encoding.holds(evaluated.images, x)
         told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
         before_round, spent = spent_by[air.rows], ledger.needed[payer]
         spent_by[air.rows] = spent
@@ -269,11 +271,14 @@ def spent_all(ledger: Ledger) -> bool:
     return ledger.total is not None and ledger.store.total() >= ledger.total
 
 
-def _at_once(info: ClassifierInfo, together: int, *, alone: bool) -> int:
+def _at_once(info: ClassifierInfo, algorithm: Any, *, alone: bool) -> int:
     """Images in the air. Where they share a budget, who is in the air decides who is asked about before it is spent."""
     calls = 2 * info.micro_batch
-    rows = max(calls, IN_AIR // math.prod(info.image_shape)) if alone and not info.remote else calls
-    return max(1, rows // together)
+    rows = calls
+    if alone and not info.remote:
+        held = algorithm.numbers(info.image_shape) if hasattr(algorithm, "numbers") else 0
+        rows = max(calls, IN_AIR // max(math.prod(info.image_shape), held // 8))
+    return max(1, rows // getattr(algorithm, "together", 1))
 
 
 def _joined(air: _Air, born: _Air) -> _Air:

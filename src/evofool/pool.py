@@ -23,7 +23,7 @@ from .files import read_whole, write_bytes
 from .shapes import Bool, Float, Int, Tensor, UInt8
 from .waves import waves
 
-FORMAT = "evofool-pool/1"
+FORMAT = "evofool-pool/2"
 FILE = "pool.safetensors"  # in the directory of a run
 _MOST = 4 << 30  # bytes of a file
 NUMBERS = 1 << 26  # in what is known of changes, class by class: 256 MB
@@ -354,6 +354,7 @@ def _sound(pool: Pool) -> bool:
     finite = all(
         bool(tensors[name].isfinite().all()) for name in ("genes", "models", "left", "squares", "spectrum", "felt")
     )
+    finite = finite and bool((pool.spectrum > 0).all())
     counted = bool((pool.wins >= 0).all()) and bool((pool.tries >= pool.wins).all()) and bool((pool.taught >= 0).all())
     return finite and counted and bool(classed.all()) and _told(pool.about, classes)
 

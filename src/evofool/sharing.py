@@ -120,7 +120,10 @@ class Shared:
         if not len(due):
             return
         lessons = self._algorithm.lessons(genome.rows(state, due))
+        learned = self._cohorts[self._learned - 1].stop if self._learned else 0
         for place, row in enumerate(rows[due].tolist()):
+            if row < learned:  # it paused for a larger budget, and taught then
+                continue
             self._lessons[row] = genome.rows(lessons, torch.tensor([place]))
 
     def finish(self) -> Pool:

@@ -60,6 +60,10 @@ class BallWalk:
     settle: float = 11.0
     tile: int = 2
 
+    def numbers(self, image_shape: tuple[int, int, int]) -> int:
+        """How many numbers a belief holds, about."""
+        return belief.LAST * len(waves(image_shape).bands)
+
     def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Belief:
         """What is believed at first."""
         basis = _waves(x)

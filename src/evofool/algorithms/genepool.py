@@ -135,6 +135,10 @@ class GenePool:
         """Within the limit, see `walks`."""
         return walk_for(self.encoding, self.prior)
 
+    def numbers(self, image_shape: tuple[int, int, int]) -> int:
+        """How many numbers the search of one image holds, about."""
+        return int(self.walk.numbers(image_shape)) + self.candidates**2
+
     @property
     def asks(self) -> Any:
         """Where `then` looks, if that is outside the limit."""
@@ -224,7 +228,7 @@ class GenePool:
         value = fitness[:, 0].nan_to_num(nan=torch.inf)
         trying, win = state.next >= 0, success[:, 0]
         first = state.told == 0
-        better = (value < state.fitness) | first
+        better = (value < state.fitness) | first | win  # `then` may have seen lower ones outside the limit
         left = (fitness[:, 0] / state.clean.clamp(min=1e-6)).clamp(-1, 1)  # NaN without an answer
         mean, covariance = state.mean, state.covariance
         if bool(trying.any()):
@@ -233,7 +237,8 @@ class GenePool:
         here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
         gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
         stepped = ~trying & ~first
-        drop = ((state.fitness - fitness[:, 0]) / state.clean.clamp(min=1e-6)).float()
+        # A margin that was next to nothing is soon a thousand times as large: it may not teach more than others.
+        drop = ((state.fitness - fitness[:, 0]) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
         other = state.other
         if self.then:
             after = self.then.tell(state.other, evaluated, fitness, success)

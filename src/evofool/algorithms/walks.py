@@ -10,6 +10,7 @@ several.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,10 @@ class PixelWalk:
     pixels: int
     prior: bool = True
     guided: float = 0.5
+
+    def numbers(self, image_shape: tuple[int, int, int]) -> int:
+        """How many numbers the model of an image holds."""
+        return 2 * math.prod(image_shape)
 
     def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Hints:
         """What is thought at first."""

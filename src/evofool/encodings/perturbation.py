@@ -17,7 +17,7 @@ from .. import genome
 from ..errors import SpecError
 from ..rng import Stream
 from ..shapes import Bool, Float, Tensor
-from .pixels import to_lattice
+from .pixels import WHOLE, to_lattice
 
 SLACK = 1e-6  # by which float32 rounding may miss a radius
 TRACE = 2.0**-30  # a change too small to be seen: what a pixel gets that is held, but looks as it did
@@ -99,7 +99,14 @@ class LpBall:
 
     def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
         """The images on the 1/255 lattice."""
-        return to_lattice(x[:, None] + genomes, x)
+        images = to_lattice(x[:, None] + genomes, x)
+        if self.norm == "l2":
+            # Levels that are whole but for rounding stay, which a radius of a few whole levels may not allow.
+            over = ~self.holds(images, x)
+            if bool(over.any()):
+                shorter = to_lattice(x[:, None] + (1 - 2 * WHOLE) * genomes, x)
+                images = torch.where(over[..., None, None, None], shorter, images)
+        return images
 
     def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
         """Which images on the lattice lie within the radius."""
