@@ -724,3 +724,21 @@ def test_top_k_of_labels_is_refused() -> None:
     config = Config(classifier="net", data="here", norm="linf", size=0.1, k=2)
     with pytest.raises(SpecError, match="one class only"):
         given.goal_of(config, replace(net().info, kind="label"))
+
+
+class Holding:
+    """An algorithm that says how many numbers it holds for an image."""
+
+    def __init__(self, numbers: int):
+        self._numbers = numbers
+
+    def numbers(self, image_shape: tuple[int, int, int]) -> int:
+        return self._numbers
+
+
+def test_so_many_are_in_the_air_as_there_is_room_for() -> None:
+    info = Linear(torch.zeros(2, 1, 8, 8), micro_batch=10).info
+    alone = evasion._at_once(info, object(), alone=True)
+    assert alone == evasion.IN_AIR // 64
+    assert evasion._at_once(info, Holding(8 * 640), alone=True) == alone // 10
+    assert evasion._at_once(info, Holding(10**12), alone=True) == 20, "two calls at least"

@@ -606,6 +606,41 @@ def test_no_answer_teaches_nothing() -> None:
     assert int(pool.learn(algorithm.lessons(answered), capacity=10).tries.sum()) == int(pool.tries.sum()) + 1
 
 
+def test_an_image_on_the_brink_teaches_no_more_than_others() -> None:
+    """Its margin grows a billionfold; that of another one is doubled: both say no more than that the step was bad."""
+    algorithm = GenePool(LpBall("linf", 0.2), candidates=2)
+    beliefs = []
+    for clean, answer in ((1e-9, 5.0), (1.0, 2.0)):
+        state = algorithm.init(victims_by_hand([clean], [0]), empty(SHAPE, CLASSES))
+        after, _ = told(state, algorithm, empty(SHAPE, CLASSES), [answer])
+        beliefs.append(after.model.mean)
+    assert bool(beliefs[0].any()) and torch.equal(*beliefs)
+
+
+def test_the_gene_is_what_fooled_whatever_was_seen_outside_of_the_limit() -> None:
+    """Where labels are all there is, another attack goes on, which may look outside."""
+    algorithm = GenePool(LpBall("linf", 0.2), candidates=2)
+    state = algorithm.init(victims_by_hand([2.0], [0]), empty(SHAPE, CLASSES))
+    state, _ = told(state, algorithm, empty(SHAPE, CLASSES), [-708.0])
+    before = state.best
+    after, asked = told(state, algorithm, empty(SHAPE, CLASSES), [-1.0])
+    assert not torch.equal(asked[:, 0], before), "nothing new was asked"
+    assert torch.equal(algorithm.lessons(after).genes, asked[:, 0])
+
+
+def test_lessons_are_taken_once() -> None:
+    """An image that pauses at its budget has taught; when it goes on to the horizon, nobody waits for it any more."""
+    algorithm = Reads(Sharing(lag=1, largest=1, horizon=9, breed=False), [20, 20])
+    line = Shared(2, algorithm.sharing, algorithm, empty(SHAPE, CLASSES))
+    zero = torch.tensor([0])
+    assert list(line.coming(0)) == [[0]]
+    state = algorithm.init(victims_by_hand([2.0], [0]), line.pool)
+    line.note(zero, zero + 5, state, zero == 0)  # it pauses
+    assert list(line.coming(0)) == [[1]] and line.pool.images == 1
+    line.note(zero, zero + 8, state, zero != 0)  # and comes to the horizon later
+    assert not line._lessons
+
+
 def test_genes_of_another_radius_are_drawn_out_to_this_one() -> None:
     pool = replace(two(), about={"norm": "linf", "size": 0.1})
     assert torch.allclose(pools.fitted(pool, "linf", 0.3).genes, 3 * pool.genes)

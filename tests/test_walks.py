@@ -518,3 +518,13 @@ def test_what_is_known_of_waves_comes_back_from_its_file() -> None:
         for wrong in (value[:-1], value * torch.nan, value.double(), value * torch.inf):
             with pytest.raises(DamagedRunError):
                 pools.from_bytes(pools.to_bytes(replace(pool, **{name: wrong})))
+
+
+@pytest.mark.parametrize("whole", [1, 2, 5])
+@pytest.mark.parametrize("less", [1e-5, 2e-5, 5e-5, 9e-5, 2e-4])
+def test_a_radius_just_below_whole_levels_is_kept(whole: int, less: float) -> None:
+    """L2, one pixel: levels that are whole but for rounding would be a little longer than the radius."""
+    ball, x = LpBall("l2", whole / 255 * (1 - less)), torch.full((1, 1, 1, 1), 100 / 255)
+    images = ball.decode(ball.repair(torch.ones(1, 1, 1, 1, 1), x), x)
+    assert bool(ball.holds(images, x).all())
+    assert float(images * 255) == pytest.approx(100 + whole - 1)
