@@ -448,7 +448,10 @@ def bar(promise: Promise, groups: Mapping[str, Group], *, ours: str = "genepool"
         met = (
             low is not None and low > LEAST if promise.gain == "not lower" else gap.value >= float(promise.gain) - 1e-9
         )
-        reached.append((f"{points(gap)}: {first.success.value:.1%} for {rival.success.value:.1%}", met))
+        said = f"{points(gap)}: {first.success.value:.1%} for {rival.success.value:.1%}"
+        if promise.gain != "not lower" and rival.success.value + float(promise.gain) > 1:
+            said += f"; no attack can be more than {(1 - rival.success.value) * 100:.1f} points above that"
+        reached.append((said, met))
     if promise.success is not None:
         reached.append((f"{first.success.value:.1%}", first.success.value >= promise.success))
     checks = tuple(Check(words, told, met) for words, (told, met) in zip(wanted, reached, strict=True))

@@ -68,6 +68,15 @@ def verdicts(found: Any) -> list[bool | None]:
     return [check.met for check in found.checks]
 
 
+def test_a_gain_that_nobody_could_have_is_said_to_be_so() -> None:
+    """The rival fools nine of ten: no attack is 20 points above that. Where it fools seven, that is not said."""
+    promise = PROMISE._replace(mean=None, median=None, success=None, gain="0.2")
+    for rival, told in (([5] * 9 + [0], True), ([5] * 7 + [0] * 3, False)):
+        found = numbers.bar(promise, groups([[5] * 10], [rival]))
+        assert verdicts(found) == [not told]
+        assert ("no attack can be more than 10.0 points above" in found.checks[0].reached) is told
+
+
 # What is packed ---------------------------------------------------------------------------------------------------
 
 
