@@ -377,3 +377,10 @@ def test_the_readme_tells_the_numbers_of_the_page() -> None:
     assert f"*{images} digits against a CNN that gets 99.5% right, within L-inf 0.3." in text
     assert f"a mean of {ours.mean.value:.1f} queries over all {images}" in text
     assert f"({numbers.firsts(ours)[0]:.1f} over the first 10), Square {theirs.mean.value:.1f}." in text
+    name = "cifar-cnn-l2-1-1000"
+    photographs = numbers.group(name, numbers.read(groups[name]))
+    ours, theirs = photographs.entry("genepool"), photographs.entry("square")
+    assert ours and theirs
+    told = f"{ours.mean.value:.1f} queries and {ours.success.value:.1%} fooled, Square {theirs.mean.value:.1f} and"
+    count = len(ours.runs[0].costs)
+    assert f"On {count} photographs of CIFAR-10 within L2 1.0: a mean of {told} {theirs.success.value:.1%}." in text
