@@ -90,6 +90,7 @@ def asked(config: Config, *, floats: bool = False) -> Question:
     labels = torch.where(data.labels == NO_LABEL, scores.argmax(1), data.labels)
     aims = wanted(config, target, labels, scores, image_ids(x, labels))
     about = {"name": data.name, "fingerprint": made.chosen.fingerprint, "labelled": made.chosen.labelled,
+             "brought": made.chosen.brought,
              "first": config.first, "count": len(data)}  # fmt: skip
     words = {None: "away from its class", "least-likely": "to the least likely class",
              "random": "to a random other class"}.get(config.target, f"to {config.target}")  # fmt: skip
