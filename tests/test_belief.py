@@ -312,6 +312,19 @@ def test_nobody_has_taught_anything_yet(shape: tuple[int, int, int]) -> None:
     assert spectrum.tolist() == pytest.approx([1.0] * len(basis.sizes)) and torch.equal(felt, none)
 
 
+@pytest.mark.parametrize("wrong", [torch.inf, torch.nan])
+def test_what_overflows_teaches_nothing(wrong: float) -> None:
+    """Margins of 1e19 and more: their squares are no numbers, and would spread to all that comes after."""
+    basis, some = waves(SQUARE), many()[:6]
+    bad = some[:1].clone()
+    bad[0, 2, 1] = wrong
+    with_it, without = (
+        belief.taught(nothing(SQUARE), torch.cat([some, bad]), basis),
+        belief.taught(nothing(SQUARE), some, basis),
+    )
+    assert bool(with_it[0].isfinite().all()) and all(map(torch.equal, with_it, without))
+
+
 def test_how_images_come_in_cohorts_makes_no_difference() -> None:
     """To the last bit."""
     basis, all_of = waves(SQUARE), many()[:40]

@@ -19,7 +19,8 @@ from evofool.algorithms.walks import PixelWalk, walk_for
 from evofool.belief import LAST, Belief
 from evofool.classifiers.fake import Linear
 from evofool.contracts import Victims
-from evofool.encodings.perturbation import FewPixels, LpBall, distance
+from evofool.encodings.perturbation import FewPixels, LpBall, distance, lattice_eps
+from evofool.encodings.pixels import to_lattice
 from evofool.errors import DamagedRunError
 from evofool.evasion import Evaded, evade, victims_of
 from evofool.ledger import Ledger
@@ -518,6 +519,9 @@ def test_what_is_known_of_waves_comes_back_from_its_file() -> None:
         for wrong in (value[:-1], value * torch.nan, value.double(), value * torch.inf):
             with pytest.raises(DamagedRunError):
                 pools.from_bytes(pools.to_bytes(replace(pool, **{name: wrong})))
+    for least in (0.0, -1.0):  # a variance: what is believed is divided by it
+        with pytest.raises(DamagedRunError):
+            pools.from_bytes(pools.to_bytes(replace(pool, spectrum=pool.spectrum.clone().fill_(least))))
 
 
 @pytest.mark.parametrize("whole", [1, 2, 5])
@@ -528,3 +532,25 @@ def test_a_radius_just_below_whole_levels_is_kept(whole: int, less: float) -> No
     images = ball.decode(ball.repair(torch.ones(1, 1, 1, 1, 1), x), x)
     assert bool(ball.holds(images, x).all())
     assert float(images * 255) == pytest.approx(100 + whole - 1)
+
+
+class Overstepping(LpBall):
+    """Shows changes ten times as large as it allows."""
+
+    def decode(self, genomes: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return to_lattice((x[:, None] + 10 * genomes).clamp(0, 1), x)
+
+
+class Believed(Overstepping):
+    """And says that they are allowed."""
+
+    def holds(self, images: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.ones(images.shape[:2], dtype=torch.bool)
+
+
+def test_what_fools_outside_of_the_limit_is_no_success_whoever_shows_it() -> None:
+    x, least = pictures("linf")
+    eps = lattice_eps(0.5 * float(least.min()))
+    outside = attack(RandomSearch(Believed("linf", eps)), x, 100)
+    assert bool(outside.fooled.any()), "nothing fooled, so nothing is shown here"
+    assert not bool(attack(RandomSearch(Overstepping("linf", eps)), x, 100).fooled.any())
