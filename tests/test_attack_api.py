@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from evofool import pool as pools
 from evofool.attacks import Attacked
 from evofool.errors import ClassifierError, DamagedRunError, SpecError, UserError
 from evofool.rng import untouched
+from evofool.studies.attack.planning import check_pool
+from evofool.threat import threat
 
 SHAPE = attack_nets.SHAPE
 COUNT = 8
@@ -320,6 +323,31 @@ def test_wrong_input_is_refused_in_one_line(case: str) -> None:
         attack(**given)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert isinstance(caught.value, SpecError | ClassifierError) and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("learned", "here", "said"),
+    [
+        (("cat", "dog", "emu", "fox"), ("cat", "elk", "emu", "fox"), "its class 1 is dog, that of says is elk"),
+        (("cat", "dog", "emu", "fox"), ("dog", "cat", "emu", "fox"), "its class 0 is cat, that of says is dog"),
+        (("cat", "dog", "emu", "fox"), ("cat", "dog", "emu", "fox"), ""),
+        (("0", "1", "2", "3"), ("cat", "dog", "emu", "fox"), ""),
+        (("cat", "dog", "emu", "fox"), ("0", "1", "2", "3"), ""),
+        (None, ("cat", "dog", "emu", "fox"), ""),
+    ],
+)
+def test_a_pool_of_classes_with_other_names_is_refused(
+    learned: tuple[str, ...] | None, here: tuple[str, ...], said: str
+) -> None:
+    """What it knows is kept by class number. Classes without names are numbers, and may be any."""
+    info = replace(attack_nets.labels().info, name="says", class_names=here)
+    pool = replace(pools.empty(SHAPE, 4), about={} if learned is None else {"classes": list(learned)})
+    limit = threat("linf", 0.1, SHAPE)
+    if not said:
+        check_pool(pool, "pool", "genepool", info, limit, targeted=False)
+        return
+    with pytest.raises(SpecError, match=said):
+        check_pool(pool, "pool", "genepool", info, limit, targeted=False)
 
 
 def test_two_limits_are_refused() -> None:

@@ -135,6 +135,13 @@ def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo,
         raise SpecError(
             f"{name}: knows {known.wins.shape[1]} classes, and {info.name} tells {len(info.class_names)} apart"
         )
+    classes, plain = tuple(known.about.get("classes", info.class_names)), tuple(map(str, range(len(info.class_names))))
+    if classes != info.class_names and plain not in (classes, info.class_names):  # what is known is kept by number
+        number = next(n for n, pair in enumerate(zip(classes, info.class_names, strict=True)) if len(set(pair)) > 1)
+        raise SpecError(
+            f"{name}: was learned on other classes: its class {number} is {classes[number]}, that of {info.name} is "
+            f"{info.class_names[number]}; begin without it"
+        )
     norm = known.about.get("norm")
     if norm is not None and norm != limit.norm:
         raise SpecError(f"{name}: its genes are of {norm}, and this attack is of {limit.norm}")
