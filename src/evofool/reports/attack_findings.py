@@ -71,7 +71,7 @@ def _learning(numbers: Numbers) -> Iterable[str]:
     firsts = ", ".join(f"{queries(mean)} over the first {k}" for k, mean in found.firsts if k < len(numbers.attacked))
     yield (
         f"It carries what worked from image to image: a mean of {firsts} and {queries(numbers.mean)} over all "
-        f"{len(numbers.attacked):,}. Images are not independent, so intervals are taken over runs: `evofool compare`."
+        f"{len(numbers.attacked):,}. Images are not independent, so evofool compare takes its intervals over runs."
     )
 
 
