@@ -27,9 +27,10 @@ class Calls:
     """The calls of one classifier, for one who asks it.
 
     What rows are filled with is counted. When this comes to as many rows as trying takes, calls of 4, 8, 16, ... rows
-    are tried: so that it never takes more than twice what it could have spared. What was tried once in this process is
-    known to all who ask; but each takes smaller calls only when it would have tried them itself, so that how many rows
-    are padded depends on nobody else. What is tried is outside every account.
+    are tried, and when it does so again, those of sizes in between: so that trying never takes more than was spent on
+    filling. What was tried once in this process is known to all who ask; but each takes smaller calls only when it
+    would have tried them itself, so that how many rows are padded depends on nobody else. What is tried is outside
+    every account.
 
     Attributes:
         sizes: of calls that are answered like full ones, the smallest first; without the full one.
@@ -50,7 +51,7 @@ class Calls:
     def _forget(self) -> None:
         self.sizes: tuple[int, ...] = ()
         self._wasted = 0
-        self._tried = False
+        self._turns = _turns(self._full)
         self._threads = torch.get_num_threads()
 
     def cut(self, rows: Sequence[int], full: int) -> Iterator[Sequence[int]]:
@@ -81,28 +82,40 @@ class Calls:
             return
         if torch.get_num_threads() != self._threads:  # who work together cut the work up in another way
             self._forget()
-        if self._tried:
+        if not self._turns or full < self._full:
             return
-        self._wasted += -rows % full
-        sizes = [size for power in range(20) if (size := SMALLEST << power) < self._full]
-        if full == self._full and self._wasted >= self._full * (1 + len(sizes)):
-            self._tried = True
-            try:
-                known = _tried.setdefault(self._classifier, {})
-            except TypeError:  # it cannot stand in a dictionary
-                known = {}
-            if self._threads not in known:
-                with untouched():
-                    known[self._threads] = _alike(self._full, sizes, self._classifier.info.image_shape, ask)
-            self.sizes = known[self._threads]
+        self._wasted += sum(self._plan(rows, full)) - rows
+        sizes = [size for size in self._turns[0] if size > min(self.sizes, default=0)]  # below, one answers otherwise
+        if not sizes or self._wasted < self._full * (1 + len(sizes)):
+            return
+        self._wasted, self._turns = 0, self._turns[1:]
+        try:
+            known = _tried.setdefault(self._classifier, {})
+        except TypeError:  # it cannot stand in a dictionary
+            known = {}
+        what = (self._threads, *sizes)
+        if what not in known:
+            with untouched():
+                known[what] = _alike(self._full, sizes, self._classifier.info.image_shape, ask)
+        self.sizes = tuple(sorted((*self.sizes, *known[what])))
+        if not self.sizes:
+            self._turns = []
 
     def _plan(self, rows: int, full: int) -> list[int]:
         calls, left = divmod(rows, full)
         return [full] * calls + list(_cheapest(left, (*(size for size in self.sizes if size < full), full)))
 
 
-# What came of it, by classifier and number of threads.
-_tried: weakref.WeakKeyDictionary[Classifier, dict[int, tuple[int, ...]]] = weakref.WeakKeyDictionary()
+# What came of it, by classifier; by number of threads, and the sizes that were tried.
+_tried: weakref.WeakKeyDictionary[Classifier, dict[tuple[int, ...], tuple[int, ...]]] = weakref.WeakKeyDictionary()
+
+
+def _turns(full: int) -> list[list[int]]:
+    """Sizes that are tried together: 4, 8, 16, ...; then those in between, three from one to the next."""
+    powers = [size for power in range(20) if (size := SMALLEST << power) < full]
+    between = {size * quarters // 4 for size in powers for quarters in (5, 6, 7)}
+    turns = [powers, sorted(size for size in between if size < full and size % SMALLEST == 0)]
+    return [sizes for sizes in turns if sizes]
 
 
 @functools.lru_cache(maxsize=4096)
