@@ -187,6 +187,16 @@ def test_a_name_within_a_name_is_joined_and_rows_and_generations_are_kept():
     assert (rng.seeds, rng.searches, rng.generation, rng.name, len(rng)) == ([3, 1], [6, 4], 7, "/a/b", 2)
 
 
+@pytest.mark.parametrize("generations", [7, [7, 8, 9]])
+def test_rows_draw_what_they_draw_beside_the_others(generations):
+    rng = Stream([1, 2, 3], [4, 5, 6]).at(generations)["a"]
+    some = rng.rows([2, 0])
+    assert some["b"].generation == (7 if generations == 7 else [9, 7])
+    for drawn in (lambda stream: stream["b"].words(5), lambda stream: stream["b"].at(11).words(5)):
+        assert np.array_equal(drawn(some), drawn(rng)[[2, 0]])
+    assert not np.array_equal(some["b"].words(5)[1], rng["b"].words(5)[1])
+
+
 def test_as_many_searches_as_seeds_are_needed():
     with pytest.raises(ValueError, match="2 seeds but 1 searches"):
         Stream([1, 2], [1])

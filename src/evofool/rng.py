@@ -117,12 +117,12 @@ class Stream:
         return moved
 
     def rows(self, index: Sequence[int]) -> Stream:
-        """The streams of some of the searches, all of which are in the same generation."""
-        assert isinstance(self.generation, int)
-        chosen = Stream(
-            [self.seeds[i] for i in index], [self.searches[i] for i in index], self.generation, self.name, self.device
-        )
-        chosen.__dict__["_origin"] = self._origin[np.asarray(index, dtype=np.int64)]
+        """The streams of some of the searches."""
+        told = self.generation if isinstance(self.generation, int) else [self.generation[i] for i in index]
+        chosen = Stream([self.seeds[i] for i in index], [self.searches[i] for i in index], told, self.name, self.device)
+        places = np.asarray(index, dtype=np.int64)
+        chosen.__dict__["_origin"] = self._origin[places]
+        chosen.__dict__["_key"] = self._key[places]
         return chosen
 
     @functools.cached_property
