@@ -208,7 +208,7 @@ Its rules are exact, since sharing is dependence:
   the same order gives the same bytes, whatever the batch or the number of processes. `--shuffle` orders the list by
   `--seed`.
 - **Anytime**: a run that is cut at 1,000 queries an image is the beginning of one with 5,000, byte for byte, as
-  long as the budget is at least the horizon: images teach what they knew after 500 queries (`--set horizon=500`).
+  long as the budget is at least the horizon: images teach what they knew after 200 queries (`--set horizon=200`).
 - `--independent` switches the pool off: then one image alone is that image in any batch, as with all other recipes.
 - A gene is a query like any other: all are charged, those of the first images, when nothing is known, too.
 """

@@ -39,7 +39,7 @@ class Sharing:
     lag: Annotated[int, Ge(1)] = 8
     largest: Annotated[int, Ge(1)] = 16
     growth: Annotated[int, Ge(1)] = 16
-    horizon: Annotated[int, Ge(1)] = 500
+    horizon: Annotated[int, Ge(1)] = 200
     capacity: Annotated[int, Ge(1)] = 1000
     breed: bool = True
 
