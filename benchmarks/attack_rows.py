@@ -139,7 +139,7 @@ BARS: tuple[tuple[Limit, tuple[tuple[str, bool], ...], int], ...] = (
     (TARGETED, (("foolbox genattack", True),), 500),
     (CIFAR_L2, (("square", False),), 500),
     (CIFAR_LINF, (("square", False),), 500),
-    (ROBUST_LINF, (("square", False),), 100),
+    (ROBUST_LINF, (("square", False),), 500),
 )
 # Square's first share of the pixels beside the 0.8 of AutoAttack: on photographs less is better (the paper has 0.05).
 SHARES = {CIFAR_LINF: (0.05, 0.3), MNIST_SMALL: (0.3,), MNIST_LINF: (0.3,)}
