@@ -11,7 +11,7 @@ import torch
 
 from evofool import belief
 from evofool.algorithms.walks import BallWalk
-from evofool.belief import ALIKE, DOUBT, LAST, NOISE, RANGE, Belief
+from evofool.belief import ALIGNED, ALIKE, DOUBT, LAST, NOISE, RANGE, Belief
 from evofool.encodings.perturbation import LpBall
 from evofool.waves import Waves, waves
 from fakes import stream
@@ -37,12 +37,25 @@ def told(
 ) -> Belief:
     """After one answer of each image, to a change of which `beside` is the square of what no wave holds."""
     asked = torch.as_tensor(which).expand(len(drop))
-    return belief.learn(model, change, change.square().sum(1) + beside, drop, asked, basis)
+    return belief.learn(spare(model), change, change.square().sum(1) + beside, drop, asked, basis)
+
+
+def spare(model: Belief) -> Belief:
+    """One that may be used up."""
+    return dataclasses.replace(model, gone=model.gone.clone())
+
+
+def learned(
+    walk: BallWalk, x: torch.Tensor, model: Belief, best: torch.Tensor, asked: torch.Tensor, drop: torch.Tensor
+) -> Belief:
+    """What a walk believes after it asked about a perturbation, and held on to another one."""
+    images = walk.ball.decode(torch.stack([asked, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
+    return walk.learn(spare(model), images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
 
 
 def covariance(model: Belief, row: int = 0) -> np.ndarray:
     """As a matrix, float64, from its definition."""
-    gone = model.gone[row].double().numpy()
+    gone = model.gone[row, :, : model.mean.shape[1]].double().numpy()
     return np.diag(model.variance[row].double().numpy()) - gone.T @ gone
 
 
@@ -103,11 +116,42 @@ def test_one_answer_tells_how_steep_a_margin_is_and_nothing_else() -> None:
     assert taught[:, 2].numpy() == pytest.approx(due * 0.34 / 0.415**2, rel=1e-5)
 
 
-def test_a_belief_is_a_value() -> None:
-    before, basis = new(SMALL)
+def test_a_belief_is_a_value_but_for_its_memory_which_is_handed_on() -> None:
+    before, basis = new(SMALL, 2)
     kept = dataclasses.replace(before, gone=before.gone.clone(), mean=before.mean.clone(), felt=before.felt.clone())
-    after = told(before, basis, normal(1, 12), torch.ones(1))
-    assert same(before, kept) and not same(after, kept)
+    change, which = normal(2, 12), torch.tensor([True, False])
+    after = belief.learn(before, change, change.square().sum(1), torch.ones(2), which, basis)
+    assert after.gone is before.gone, "it is most of what a search holds, and not copied"
+    assert same(before, kept, 1) and same(after, kept, 1), "of what was not answered nothing changes"
+    assert not same(after, kept, 0) and same(dataclasses.replace(before, gone=kept.gone), kept, 0)
+
+
+@pytest.mark.parametrize("shape", [SMALL, (1, 28, 28), (3, 32, 32), (1, 5, 5)])
+def test_memory_is_as_wide_as_lines_of_the_cache_and_empty_beyond_the_waves(shape: tuple[int, int, int]) -> None:
+    model, basis = new(shape)
+    number = len(basis.bands)
+    assert model.gone.shape[2] % ALIGNED == 0 and 0 <= model.gone.shape[2] - number < ALIGNED
+    for seed in range(3):
+        model = told(model, basis, normal(1, number, seed=seed), torch.ones(1))
+    assert not bool(model.gone[:, :, number:].any()) and bool(model.gone[:, :3, :number].all())
+
+
+@pytest.mark.parametrize("shape", [SMALL, (1, 28, 28), (3, 32, 32), (1, 5, 5), (1, 1, 1)])
+def test_an_image_alone_believes_what_it_does_in_a_batch(shape: tuple[int, int, int]) -> None:
+    """To the last bit, whatever stands before and behind it."""
+    model, basis = new(shape, 7)
+    number = len(basis.bands)
+    changes, drops = normal(5, 7, number, seed=1), normal(5, 7, seed=2)
+    whole = model
+    for change, drop in zip(changes, drops, strict=True):
+        whole = told(whole, basis, change, drop)
+    for rows in ([3], [6], [5, 0], [2, 6, 1, 4]):
+        some, _ = new(shape, len(rows))
+        for change, drop in zip(changes, drops, strict=True):
+            some = told(some, basis, change[rows], drop[rows])
+        assert all(same(some, whole, place, row) for place, row in enumerate(rows)), rows
+        there = belief.spread(some, changes[0][rows])
+        assert torch.equal(there, belief.spread(whole, changes[0])[rows]), rows
 
 
 def test_a_spectrum_is_the_variance_of_the_waves_of_each_band() -> None:
@@ -151,7 +195,7 @@ def test_a_covariance_stays_one_when_the_oldest_answers_are_given_back() -> None
     model, basis = new(SMALL)
     changes, slope = normal(3 * LAST, 12, seed=6), normal(12, seed=7)
     for count in range(3 * LAST):
-        before, oldest = covariance(model), model.gone[0, count % LAST].double().numpy()
+        before, oldest = covariance(model), model.gone[0, count % LAST, :12].double().numpy()
         change = changes[count : count + 1]
         model = told(model, basis, change, change @ slope)
         row = before @ change[0].double().numpy()
@@ -200,14 +244,13 @@ def ball(count: int = 3) -> tuple[BallWalk, torch.Tensor, torch.Tensor, Belief]:
     best = torch.zeros_like(x)
     model, _ = new((1, 4, 4), count)
     asked = 0.3 * normal(count, 1, 4, 4, seed=2) - 0.1
-    return walk, x, asked, walk.learn(x, model, best, asked, torch.full((count,), 0.25), torch.ones(count).bool())
+    return walk, x, asked, learned(walk, x, model, best, asked, torch.full((count,), 0.25))
 
 
 @pytest.mark.parametrize("drop", [torch.nan, torch.inf, -torch.inf])
 def test_a_walk_learns_nothing_from_no_answer(drop: float) -> None:
     walk, x, best, model = ball()
-    asked, all_of = -best, torch.ones(3).bool()
-    after = walk.learn(x, model, best, asked, torch.tensor([0.1, drop, 0.1]), all_of)
+    after = learned(walk, x, model, best, -best, torch.tensor([0.1, drop, 0.1]))
     assert same(after, model, 1)
     assert not same(after, model, 0) and not same(after, model, 2)
     assert all(bool(getattr(after, part.name).isfinite().all()) for part in dataclasses.fields(Belief))
@@ -219,7 +262,7 @@ def test_a_walk_learns_nothing_from_a_change_that_no_image_shows() -> None:
     best[0], asked = 0.1, best.clone()
     asked[0] = 0.2
     asked[1] = -best[1]
-    after = walk.learn(x, model, best, asked, torch.full((3,), 0.5), torch.ones(3).bool())
+    after = learned(walk, x, model, best, asked, torch.full((3,), 0.5))
     assert same(after, model, 0) and same(after, model, 2), "nothing was changed"
     assert not same(after, model, 1)
 
@@ -230,7 +273,7 @@ def test_a_walk_learns_nothing_from_a_change_that_the_lattice_swallows() -> None
     x = torch.full((2, 1, 4, 4), 100 / 255)
     model, _ = new((1, 4, 4), 2)
     best, asked = torch.zeros_like(x), torch.stack([torch.full_like(x[0], 0.3 / 255), torch.full_like(x[0], 2.3 / 255)])
-    after = walk.learn(x, model, best, asked, torch.tensor([0.0, 0.5]), torch.ones(2).bool())
+    after = learned(walk, x, model, best, asked, torch.tensor([0.0, 0.5]))
     assert same(after, model, 0) and not same(after, model, 1)
     expected = told(model, waves((1, 4, 4)), waves((1, 4, 4)).of(torch.full_like(x, 2 / 255)), torch.tensor([0.0, 0.5]))
     assert torch.allclose(after.mean[1], expected.mean[1], atol=1e-6)
@@ -242,7 +285,7 @@ def test_a_walk_learns_from_what_an_image_shows() -> None:
     x = torch.full((1, 1, 4, 4), 0.9)
     model, _ = new((1, 4, 4))
     best, asked = torch.full_like(x, -0.1), torch.full_like(x, 0.4)
-    after = walk.learn(x, model, best, asked, torch.tensor([0.5]), torch.tensor([True]))
+    after = learned(walk, x, model, best, asked, torch.tensor([0.5]))
     shown = torch.full_like(x, 0.2)
     expected = told(model, basis, basis.of(shown), torch.tensor([0.5]))
     assert torch.allclose(after.mean, expected.mean, atol=1e-6) and bool(after.mean.any())

@@ -657,7 +657,8 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
     best = made.begin(x, model, stream(4))
     ahead, stepped = torch.tensor([1.0, 4.0, 20.0, torch.inf], dtype=torch.float64), torch.ones(4, dtype=torch.bool)
     for number in range(6):
-        new = made.step(x, best, model, torch.full((4,), 0.5 / (1 + number)).double(), ahead, stream(4).at(number))
+        share, vain = torch.full((4,), 0.5 / (1 + number)).double(), torch.tensor([0, 0, 200, 200])
+        new = made.step(x, best, model, share, ahead, vain, stream(4).at(number))
         kept = encoding.repair(new[:, None], x)
         assert bool(encoding.holds(encoding.decode(kept, x), x).all())
         if isinstance(encoding, LpBall):
@@ -667,7 +668,7 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
             assert torch.equal(intent.abs(), torch.full_like(intent, 0.2))
             assert torch.equal(encoding.repair(intent[:, None], x), kept), "the same image as was asked"
         drop = stream(4).at(number)["drop"].uniform()
-        model = made.learn(x, model, best, kept[:, 0], drop, stepped)
+        model = made.learn(model, kept[:, 0] - best, drop, stepped)
         best = new
 
 

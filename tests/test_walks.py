@@ -18,7 +18,7 @@ from evofool.algorithms.random_search import RandomSearch
 from evofool.algorithms.walks import PixelWalk, walk_for
 from evofool.belief import LAST, Belief
 from evofool.classifiers.fake import Linear
-from evofool.contracts import Victims
+from evofool.contracts import Evaluated, Victims
 from evofool.encodings.perturbation import FewPixels, LpBall, distance, lattice_eps
 from evofool.encodings.pixels import to_lattice
 from evofool.errors import DamagedRunError
@@ -56,7 +56,15 @@ def nothing(x: torch.Tensor, spectrum: torch.Tensor | None = None, mean: torch.T
 
 def step(walk: BallWalk, x: torch.Tensor, best: torch.Tensor, model: Belief, rng: Stream) -> torch.Tensor:
     zeros = torch.zeros(len(x), dtype=torch.int64)
-    return walk.step(x, best, model, zeros + 0.3, zeros + torch.inf, rng)
+    return walk.step(x, best, model, zeros + 0.3, zeros + torch.inf, zeros, rng)
+
+
+def learned(
+    walk: BallWalk, x: torch.Tensor, model: Belief, best: torch.Tensor, asked: torch.Tensor, drop: torch.Tensor
+) -> Belief:
+    """What a walk believes after it asked about a perturbation, and held on to another one."""
+    images = walk.ball.decode(torch.stack([asked, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
+    return walk.learn(model, images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
 
 
 def length(images: torch.Tensor) -> list[float]:
@@ -75,7 +83,8 @@ def changes(ahead: float, count: int = 200) -> tuple[torch.Tensor, torch.Tensor]
     walk, x = BallWalk(CUBE), gray(count, (1, 8, 8))
     best = walk.begin(x, nothing(x), stream(count))
     share, rate = torch.full((count,), 0.1).double(), torch.full((count,), ahead).double()
-    new = walk.step(x, best, nothing(x), share, rate, stream(count).at(1))
+    vain = torch.zeros(count, dtype=torch.int64)
+    new = walk.step(x, best, nothing(x), share, rate, vain, stream(count).at(1))
     return new != best, new
 
 
@@ -94,6 +103,57 @@ def test_steps_are_brisk_only_while_little_is_ahead() -> None:
     brisk, calm = changes(4.9)[0], changes(5.0)[0]
     assert int(brisk.flatten(1).sum(1).float().median()) < 16 < int(calm.flatten(1).sum(1).float().median())
     assert torch.equal(changes(5.0)[1], changes(torch.inf)[1])
+
+
+def in_vain(ball: LpBall, vain: int, count: int = 400, **settings: float) -> torch.Tensor:
+    """Where steps differ from the best perturbation after so many answers in a row that brought nothing."""
+    walk, x = BallWalk(ball, **settings), gray(count, (1, 20, 20))
+    best = walk.begin(x, nothing(x), many(count))
+    zeros = torch.zeros(count, dtype=torch.int64)
+    new = walk.step(x, best, nothing(x), zeros + 0.1, zeros + torch.inf, zeros + vain, many(count).at(1))
+    return (new != best)[:, 0]
+
+
+def test_where_the_belief_has_long_brought_nothing_squares_take_turns_with_it() -> None:
+    """Half of the steps; of sides up to that of a tenth of the pixels, small ones no less often than large ones."""
+    where = in_vain(CUBE, BallWalk(CUBE).patience)
+    rows, columns = where.any(2), where.any(1)
+    high, wide = rows.sum(1), columns.sum(1)
+    squares = (where.flatten(1).sum(1) <= 36) & (high <= 6) & (wide <= 6)
+    assert 150 < int(squares.sum()) < 250, "half of them"
+    sides = torch.maximum(high, wide)[squares]
+    assert int(sides.max()) == 6 and int((sides <= 2).sum()) > int((sides >= 5).sum()) > 10
+    assert bool(where.flatten(1).any(1).all())
+
+
+@pytest.mark.parametrize(
+    ("ball", "vain", "settings"),
+    [(CUBE, BallWalk(CUBE).patience - 1, {}), (ROUND, 10**6, {}), (CUBE, 10**6, {"late": 0.0})],
+    ids=["not yet", "l2", "never"],
+)
+def test_otherwise_it_goes_on_as_it_did(ball: LpBall, vain: int, settings: dict[str, float]) -> None:
+    found = in_vain(ball, vain, **settings)
+    assert torch.equal(found, in_vain(ball, 0)) and float(found.float().mean()) > 0.2
+
+
+def test_answers_in_vain_are_counted_until_they_are_many_and_then_for_good() -> None:
+    algorithm, x = GenePool(CUBE, sharing=None), gray(2, (1, 8, 8))
+    labels, clean = torch.zeros(2, dtype=torch.int64), torch.full((2,), 4.0).double()
+    state = algorithm.init(Victims(x, labels, torch.zeros(2, 2), clean))
+    patience = algorithm.walk.patience
+    seen = []
+    # The second image is better off after each tenth answer, the first one only after the first, and once much later.
+    for number in range(patience + 30):
+        lower = torch.tensor([number in (0, patience + 10), number % 10 == 0])
+        asked = algorithm.encoding.repair(algorithm.ask(state, stream(2).at(number)), x)
+        fitness = torch.where(lower, state.fitness - 0.01, state.fitness + 0.01)[:, None]
+        images, status = algorithm.encoding.decode(asked, x), torch.zeros(2, 1, dtype=torch.int8)
+        told = Evaluated(asked, images, x, torch.zeros(2, 1, 2), labels[:, None], status)
+        state = algorithm.tell(state, told, fitness, torch.zeros(2, 1, dtype=torch.bool))
+        seen.append(state.vain.tolist())
+    first, second = zip(*seen, strict=True)
+    assert first == tuple(range(patience + 30)), "what comes too late is no reason to begin anew"
+    assert second == tuple(number % 10 for number in range(patience + 30))
 
 
 def test_what_is_ahead_is_foretold_by_the_rate_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +181,7 @@ def test_what_is_ahead_is_foretold_by_the_rate_so_far(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("ball", BALLS, ids=["linf", "l2"])
 @pytest.mark.parametrize("shape", [SHAPE, (1, 1, 1), (1, 9, 1), (5, 4, 4)])
 def test_all_that_is_asked_keeps_the_ball(ball: LpBall, shape: tuple[int, int, int]) -> None:
-    walk, x, every = BallWalk(ball), noise(5, shape), torch.ones(5, dtype=torch.bool)
+    walk, x = BallWalk(ball), noise(5, shape)
     model = nothing(x)
     best = walk.begin(x, model, stream(5))
     for number in range(8):
@@ -133,7 +193,7 @@ def test_all_that_is_asked_keeps_the_ball(ball: LpBall, shape: tuple[int, int, i
         assert bool(ball.holds(images, x).all())
         new = step(walk, x, walk.intent(x, kept[:, 0]), model, stream(5).at(number))
         asked = ball.repair(new[:, None], x)[:, 0]
-        model = walk.learn(x, model, best, asked, stream(5).at(number)["drop"].uniform(1)[:, 0] - 0.3, every)
+        model = learned(walk, x, model, best, asked, stream(5).at(number)["drop"].uniform(1)[:, 0] - 0.3)
         best = new
     assert bool(model.mean.isfinite().all()) and bool(model.gone.isfinite().all())
 
@@ -275,16 +335,15 @@ def test_the_same_image_is_not_asked_about_again(ball: LpBall) -> None:
     assert torch.equal(elsewhere, there), "it does not go where its belief leads: this would show nothing"
     for generation in range(5):
         for careful in (walk, sure):
-            assert bool(differs(x, step(careful, x, there, model, stream(30).at(generation)), there).all())
+            assert bool(differs(step(careful, x, there, model, stream(30).at(generation)), there).all())
             kept = walk.intent(x, ball.repair(there[:, None], x)[:, 0])  # which is what a search holds on to
-            assert bool(differs(x, step(careful, x, kept, model, stream(30).at(generation)), kept).all())
+            assert bool(differs(step(careful, x, kept, model, stream(30).at(generation)), kept).all())
 
 
-def test_images_differ_where_one_gray_level_that_shows_does() -> None:
-    x = torch.tensor([[[[0.0, 0.5]]]]).expand(3, 1, 1, 2)
+def test_perturbations_differ_where_one_gray_level_does() -> None:
     first = torch.tensor([[-0.1, 0.1], [-0.1, 0.1], [0.1, 0.1]]).view(3, 1, 1, 2)
-    second = torch.tensor([[-0.2, 0.1], [-0.1, 0.2], [0.1, 0.1]]).view(3, 1, 1, 2)
-    assert differs(x, first, second).tolist() == [False, True, False]
+    second = torch.tensor([[-0.1, 0.1], [-0.1, 0.2], [0.2, 0.2]]).view(3, 1, 1, 2)
+    assert differs(first, second).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=["linf", "l2"])
@@ -292,7 +351,7 @@ def test_images_differ_where_one_gray_level_that_shows_does() -> None:
 def test_an_image_alone_is_that_image_in_a_batch(ball: LpBall, shape: tuple[int, int, int]) -> None:
     walk, x = BallWalk(ball), noise(5, shape)
     pool = replace(empty(shape, 2), models=stream(2)["models"].uniform(*shape) - 0.5)
-    labels, every = torch.tensor([0, 1, 0, 1, 1]), torch.ones(5, dtype=torch.bool)
+    labels = torch.tensor([0, 1, 0, 1, 1])
 
     def walked(rows: list[int]) -> list[torch.Tensor]:
         streams, some = Stream([0] * len(rows), rows), x[rows]
@@ -302,7 +361,7 @@ def test_an_image_alone_is_that_image_in_a_batch(ball: LpBall, shape: tuple[int,
         for number in range(1, 6):
             rng = streams.at(number)
             asked.append(step(walk, some, best, model, rng))
-            model = walk.learn(some, model, best, asked[-1], rng["drop"].uniform(1)[:, 0] - 0.4, every[rows])
+            model = learned(walk, some, model, best, asked[-1], rng["drop"].uniform(1)[:, 0] - 0.4)
             best = asked[-1]
         taught = walk.lesson(some, model)
         return [*asked, model.mean, model.gone, *taught]
@@ -392,10 +451,10 @@ def test_a_lesson_is_what_is_believed_of_each_gray_level() -> None:
     """Of an image whose answers are linear it foretells what a change will do."""
     x, walk = gray(2, (1, 4, 4)), BallWalk(ROUND)
     slope = stream(1)["slope"].uniform(1, 4, 4)[0] - 0.5
-    model, best, every = nothing(x), torch.zeros_like(x), torch.ones(2, dtype=torch.bool)
+    model, best = nothing(x), torch.zeros_like(x)
     for number in range(60):
         asked = step(walk, x, best, model, stream(2).at(number))
-        model = walk.learn(x, model, best, asked, ((asked - best) * slope).flatten(1).sum(1), every)
+        model = learned(walk, x, model, best, asked, ((asked - best) * slope).flatten(1).sum(1))
         best = asked
     found, felt = walk.lesson(x, model)
     assert found.shape == x.shape and felt.shape == (2, 5, 6) and bool(felt.any())

@@ -3,7 +3,8 @@
 A change c of an image lowers the margin by about the sum over waves of slope times c. The slope is thought to be normal
 around `mean`, and after each answer both mean and covariance are what Bayes' rule makes of them: the update of Kalman
 (1960) for a state that rests. Covariance is kept as the variances at first less what the last answers took away; what
-older ones took away is given back, so that the cost of an answer stays the same and a belief can turn.
+older ones took away is given back, so that the cost of an answer stays the same and a belief can turn. That memory is
+most of what a search holds, so it is written where it lies: a belief is used up by the answer that it learns from.
 
 Which waves matter is learned across images: the square of what a change did beyond what was thought is, on the average,
 the sum over bands of variance times what of each band is in it. Variances are fitted to these squares, each weighted by
@@ -16,6 +17,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from .shapes import Bool, Float, Int, Tensor
 from .waves import Waves
@@ -25,6 +27,7 @@ NOISE = 0.3  # variance of what a change of length 1 does beside the slope, wher
 DOUBT = 1.0  # answers about one band alone that weigh as much as the thought that it is like the mean
 ALIKE = 10.0  # the same, that it is like the next faster or slower one
 RANGE = (0.05, 20.0)  # of a band's variance
+ALIGNED = 16  # numbers: rows that begin on a line of the processor's cache are summed alike wherever they lie
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Belief:
     Attributes:
         mean: [B K], by how much a change of a wave by 1 is thought to lower the margin, in shares of it.
         variance: [B K], of that before the first answer, as a multiple of the mean over waves.
-        gone: [B T K], the covariance is the diagonal of `variance` less the sum of these times themselves.
+        gone: [B T K'], the covariance is the diagonal of `variance` less the sum of these times themselves; K' is K
+            rounded up to a multiple of `ALIGNED`, and what is beyond K is 0.
         told: [B], answers.
         felt: [B n n+2], of the fit of variances: its matrix, what noise adds, and its right-hand side.
     """
@@ -58,7 +62,7 @@ def begin(mean: Float[Tensor, "B K"], spectrum: Float[Tensor, " n"], waves: Wave
     return Belief(
         mean=mean,
         variance=spectrum[waves.bands].expand(count, number).clone(),
-        gone=torch.zeros(count, LAST, number),
+        gone=torch.zeros(count, LAST, number + -number % ALIGNED),
         told=torch.zeros(count, dtype=torch.int64),
         felt=torch.zeros(count, len(spectrum), len(spectrum) + 2),
     )
@@ -66,8 +70,14 @@ def begin(mean: Float[Tensor, "B K"], spectrum: Float[Tensor, " n"], waves: Wave
 
 def spread(belief: Belief, change: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Covariance of the slope times a change."""
-    shares = (belief.gone * change[:, None]).sum(2)
-    return belief.variance * change - (belief.gone * shares[..., None]).sum(1)
+    count, number = change.shape
+    wide = functional.pad(change, (0, belief.gone.shape[2] - number))
+    if count == 1:  # alone, an image is multiplied by another routine, which may round otherwise
+        wide, gone = wide.expand(2, -1), belief.gone.expand(2, -1, -1)
+    else:
+        gone = belief.gone
+    shares = torch.bmm(wide[:, None], gone.transpose(1, 2))
+    return torch.addcmul(-torch.bmm(shares, gone)[:count, 0, :number], belief.variance, change)
 
 
 def learn(
@@ -81,7 +91,8 @@ def learn(
     """After answers.
 
     Args:
-        belief: before them.
+        belief: before them; its `gone` becomes that of the belief that is given back. Of images that were not
+            answered nothing changes.
         change: what was changed, in waves.
         length: square of its Euclidean length, with what no wave of ours holds.
         drop: by how much it lowered the margin.
@@ -90,17 +101,16 @@ def learn(
     """
     row = spread(belief, change)
     known = change * row
-    variance = known.sum(1).clamp(min=0) + NOISE * length + 1e-9
+    variance = known.sum(1).clamp_(min=0).add_(length, alpha=NOISE).add_(1e-9)
     surprise = torch.where(which, drop - (belief.mean * change).sum(1), 0.0)
-    mean = belief.mean + row * (surprise / variance)[:, None]
-    gone = belief.gone.clone()
+    mean = torch.addcmul(belief.mean, row, (surprise / variance)[:, None])
     each = which.nonzero().squeeze(1)
-    gone[each, belief.told[each] % LAST] = (row / variance.sqrt()[:, None])[each]
-    due = waves.by_band((known / belief.variance).clamp(min=0))
+    belief.gone[each, belief.told[each] % LAST, : row.shape[1]] = (row / variance.sqrt()[:, None]).index_select(0, each)
+    due = waves.by_band(known.div_(belief.variance).clamp_(min=0))
     columns = torch.cat([due, torch.stack([NOISE * length, surprise.square()], dim=1)], dim=1)
-    told = due[:, :, None] * columns[:, None, :]
-    felt = belief.felt + torch.where(which[:, None, None], told / (variance**2)[:, None, None], 0.0)
-    return dataclasses.replace(belief, mean=mean, gone=gone, told=belief.told + which, felt=felt)
+    weight = which / variance**2
+    felt = torch.addcmul(belief.felt, (due * weight[:, None])[:, :, None], columns[:, None, :])
+    return dataclasses.replace(belief, mean=mean, told=belief.told + which, felt=felt)
 
 
 def lesson(belief: Belief, waves: Waves) -> Float[Tensor, "B n m"]:

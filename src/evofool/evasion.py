@@ -232,8 +232,10 @@ def evade(
         if asks is not encoding:
             within = encoding.holds(evaluated.images, x)
             success, allowed = success & within, torch.where(within, fitness, torch.nan)
-        elif bool(success.any()):  # whoever decoded it: what is claimed keeps the limit
-            success = success & encoding.holds(evaluated.images, x)
+        elif len(claimed := success.any(1).nonzero().squeeze(1)):
+            # Whoever decoded it: what is claimed keeps the limit.
+            within = encoding.holds(evaluated.images[claimed], x[claimed])
+            success = success.index_copy(0, claimed, success[claimed] & within)
         told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
         before_round, spent = spent_by[air.rows], ledger.needed[payer]
         spent_by[air.rows] = spent

@@ -44,13 +44,15 @@ class Waves:
     def of(self, changes: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """How much of each wave is in a change."""
         slow = _product(self.down, changes, self.along.T)
-        return (self.across @ slow.flatten(2)).flatten(1)
+        return slow.flatten(1) if len(self.across) == 1 else (self.across @ slow.flatten(2)).flatten(1)
 
     def change(self, amounts: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W"]:
         """The sum of so much of each wave."""
         channels, down, along = len(self.across), len(self.down), len(self.along)
-        mixed = (self.across.T @ amounts.view(-1, channels, down * along)).unflatten(2, (down, along))
-        return _product(self.down.T, mixed, self.along)
+        mixed = amounts.view(-1, channels, down * along)
+        if channels > 1:
+            mixed = self.across.T @ mixed
+        return _product(self.down.T, mixed.unflatten(2, (down, along)), self.along)
 
     def by_band(self, values: Float[Tensor, "B K"]) -> Float[Tensor, "B n"]:
         """Sums over the waves of each band."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from .. import belief
+from .. import belief, genome
 from ..belief import Belief
 from ..encodings.perturbation import LpBall
 from ..pool import Pool
@@ -16,9 +16,9 @@ from ..waves import Waves, waves
 from .square import begin_with_bumps, square_signs, window
 
 
-def differs(x: Tensor, first: Tensor, second: Tensor) -> Bool[Tensor, " B"]:
-    """Whether two perturbations give different images."""
-    return ((x + first).clamp(0, 1) != (x + second).clamp(0, 1)).flatten(1).any(1)
+def differs(first: Float[Tensor, "B C H W"], second: Float[Tensor, "B C H W"]) -> Bool[Tensor, " B"]:
+    """Whether two perturbations are not the same, somewhere."""
+    return (first != second).flatten(1).any(1)
 
 
 def enlarged(tiles: Tensor, side: int, height: int, width: int) -> Tensor:
@@ -34,9 +34,11 @@ class BallWalk:
     astray is drawn by the covariance of the belief, so it goes where much may be had and little is known; of a share of
     the steps within one band of waves, so that bands can be told apart.
 
-    Where a slope says little, because large changes fool within a few answers, L-inf goes another way: it turns some
-    tiles of the best perturbation round, or repaints a square, after Square (Andriushchenko et al. 2020), half of the
-    squares as the belief has it. It does so as long as that would take only a few more answers at the rate so far.
+    Where a slope says little, L-inf goes another way: it turns some tiles of the best perturbation round, or repaints a
+    square, after Square (Andriushchenko et al. 2020), half of the squares as the belief has it. It does so as long as
+    that would take only a few more answers at the rate so far: large changes fool soon there. And once many answers in
+    a row have brought nothing, squares of any size take turns with the belief: it sits in a corner, as of networks that
+    answer to large changes alone.
 
     Attributes:
         ball: the limit.
@@ -48,6 +50,9 @@ class BallWalk:
         turns: share of the brisk steps that turn tiles, at most.
         settle: so many times the share of the pixels that a brisk step changes is that chance, if it is less.
         tile: side of the tiles, in pixels.
+        patience: so many answers in a row that brought nothing are many.
+        late: share of the steps from then on that repaint a square.
+        widest: the largest of these squares, in shares of the pixels; the logarithm of the side is uniform.
     """
 
     ball: LpBall
@@ -59,6 +64,9 @@ class BallWalk:
     turns: float = 0.8
     settle: float = 11.0
     tile: int = 2
+    patience: int = 64
+    late: float = 0.5
+    widest: float = 0.1
 
     def numbers(self, image_shape: tuple[int, int, int]) -> int:
         """How many numbers a belief holds, about."""
@@ -86,35 +94,66 @@ class BallWalk:
         model: Belief,
         share: Float[Tensor, " B"],
         ahead: Float[Tensor, " B"],
+        vain: Int[Tensor, " B"],
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """One more."""
-        basis = _waves(x)
-        way = self._away(model, basis, rng)
-        far = self.astray / (1 + model.told / self.fade)
-        straight = _unit(model.mean)
-        new = self._within(x, basis.change(straight + far[:, None] * way))
-        brisk = ahead < self.brisk
-        if self.ball.norm == "linf" and bool(brisk.any()):
-            new = torch.where(brisk[:, None, None, None], self._briskly(x, best, model, share, rng), new)
-        for other in (straight + way, way, -way):
-            same = ~differs(x, new, best)
-            if not bool(same.any()):
-                break  # else nothing would be learned from asking again
-            new = torch.where(same[:, None, None, None], self._within(x, basis.change(other)), new)
+        brisk = late = torch.zeros_like(ahead, dtype=torch.bool)
+        if self.ball.norm == "linf":
+            brisk = ahead < self.brisk
+            late = ~brisk & (vain >= self.patience)
+            if bool(late.any()):
+                late = late & (rng["late"].uniform(1)[:, 0] < self.late)
+        jumps = (brisk | late).nonzero().squeeze(1)
+        if len(jumps) == len(x):
+            return self._jumped(x, best, model, share, late, rng)
+        new = self._led(x, best, model, rng)
+        if len(jumps):
+            some = genome.rows(replace(model, gone=model.mean), jumps)  # a square needs the mean alone
+            jumped = self._jumped(x[jumps], best[jumps], some, share[jumps], late[jumps], rng.rows(jumps.tolist()))
+            new = new.index_copy(0, jumps, jumped)
         return new
 
-    def _briskly(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, share: Float[Tensor, " B"], rng: Stream
+    def _led(self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, rng: Stream) -> Float[Tensor, "B C H W"]:
+        """Along the belief, and astray."""
+        basis = _waves(x)
+        way = self._away(model, basis, rng)
+        straight = _unit(model.mean)
+        far = self.astray / (1 + model.told / self.fade)
+        new = self._within(x, basis.change(torch.addcmul(straight, far[:, None], way)))
+        for other in (1.0, 0.0):
+            same = ~differs(new, best)
+            if not bool(same.any()):
+                break  # else nothing would be learned from asking again
+            new = torch.where(same[:, None, None, None], self._within(x, basis.change(other * straight + way)), new)
+        return torch.where(differs(new, best)[:, None, None, None], new, -new)
+
+    def _jumped(
+        self,
+        x: Float[Tensor, "B C H W"],
+        best: Tensor,
+        model: Belief,
+        share: Float[Tensor, " B"],
+        late: Bool[Tensor, " B"],
+        rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
-        """About a share of the tiles of each channel, and one at least, turned round; or a square repainted."""
+        """Some tiles turned round, or a square repainted; of a share of the pixels, or of any where it is late."""
+        pixels = x.shape[2] * x.shape[3]
+        most = max(1.0, self.widest * pixels)
+        wide = most ** rng["wide"].uniform(1, dtype=torch.float64)[:, 0] / pixels
+        painted = self._painted(x, best, model, torch.where(late, wide, share), rng)
+        if bool(late.all()):
+            return painted
+        turns = ~late & (rng["turns"].uniform() < (self.settle * share).clamp(max=self.turns))
+        return torch.where(turns[:, None, None, None], self._turned(best, share, rng), painted)
+
+    def _turned(self, best: Float[Tensor, "B C H W"], share: Float[Tensor, " B"], rng: Stream) -> Tensor:
+        """About a share of the tiles of each channel turned round, and one at least."""
         _, channels, height, width = best.shape
         drawn = rng["turned"].uniform(channels, -(-height // self.tile), -(-width // self.tile))
         least = drawn.flatten(1).amin(1)[:, None, None, None]
         chosen = (drawn < share.float()[:, None, None, None]) | (drawn == least)
-        turned = torch.where(enlarged(chosen, self.tile, height, width), -best, best)
-        turns = (rng["turns"].uniform() < (self.settle * share).clamp(max=self.turns)) & differs(x, turned, best)
-        return torch.where(turns[:, None, None, None], turned, self._painted(x, best, model, share, rng))
+        return torch.where(enlarged(chosen, self.tile, height, width), -best, best)
 
     def _painted(
         self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, share: Float[Tensor, " B"], rng: Stream
@@ -124,18 +163,18 @@ class BallWalk:
         side = (share * height * width).sqrt().round().long().clamp(1, max(1, min(height, width) - 1))
         places = rng["place"].uniform(2, dtype=torch.float64)
         top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
-        inside = window(top, left, side, height, width)[:, None]
-        drawn = square_signs(x, best, inside[:, 0], eps, rng)
-        mass = (_waves(x).change(model.mean) * inside).flatten(2).sum(2)
-        hint = torch.where(inside, torch.where(mass >= 0, eps, -eps)[..., None, None], best)
-        follow = rng["follow"].bits(1)[:, 0] & (mass != 0).any(1) & differs(x, hint, best)
+        inside = window(top, left, side, height, width)
+        drawn = square_signs(x, best, inside, eps, rng)
+        mass = (_waves(x).change(model.mean) * inside[:, None]).flatten(2).sum(2)
+        hint = torch.where(inside[:, None], torch.where(mass >= 0, eps, -eps)[..., None, None], best)
+        follow = rng["follow"].bits(1)[:, 0] & (mass != 0).any(1) & differs(hint, best)
         return torch.where(follow[:, None, None, None], hint, drawn)
 
     def _away(self, model: Belief, basis: Waves, rng: Stream) -> Float[Tensor, "B K"]:
         """Where to go astray, of length 1."""
         signs = torch.where(rng["signs"].bits(len(basis.bands)), 1.0, -1.0)
         way = _unit(belief.spread(model, signs))
-        # Half by how many waves a band has, half by how much they are thought to do.
+        # Half by how many waves a band has, half by how much these are thought to do.
         chances = basis.sizes / len(basis.bands) + basis.by_band(model.variance) / model.variance.sum(1, keepdim=True)
         drawn = rng["band"].uniform(1) * chances.sum(1, keepdim=True)
         band = (chances.cumsum(1) <= drawn).sum(1).clamp(max=len(basis.sizes) - 1)
@@ -147,7 +186,7 @@ class BallWalk:
         """As far along a way as the ball and the image allow."""
         eps = self.ball.eps
         if self.ball.norm == "linf":
-            return torch.where(way >= 0, eps, -eps)
+            return torch.copysign(torch.full((), eps), way)
         low, high = -x, 1 - x
         for _ in range(3):  # what the image cuts off here may be spent elsewhere
             way = (way * (eps / _length(way).clamp(min=1e-12))).clamp(low, high)
@@ -155,18 +194,14 @@ class BallWalk:
 
     def learn(
         self,
-        x: Float[Tensor, "B C H W"],
         model: Belief,
-        best: Tensor,
-        repaired: Tensor,
+        change: Float[Tensor, "B C H W"],
         drop: Float[Tensor, " B"],
         stepped: Bool[Tensor, " B"],
     ) -> Belief:
         """After an answer to whatever was asked; NaN teaches nothing, nor does a change that the lattice swallows."""
-        shown = self.ball.decode(torch.stack([repaired, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
-        change = shown[:, 0] - shown[:, 1]
         length = change.flatten(1).square().sum(1)
-        basis = _waves(x)
+        basis = _waves(change)
         return belief.learn(model, basis.of(change), length, drop, drop.isfinite() & (length > 0), basis)
 
     def lesson(self, x: Tensor, model: Belief) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:

@@ -54,7 +54,9 @@ class State:
         x, labels: see `Victims`.
         clean: the margin of the image as it is.
         best: the perturbation that is held on to.
+        shown: the image that was asked about with it; that as it is at first.
         fitness: its margin.
+        vain: answers since it was lowered; once these are as many as the patience of the walk, all answers since then.
         told: questions answered.
         steps: questions that were not about genes.
         genes: [B M], numbers of the candidates; -1 = none.
@@ -73,7 +75,9 @@ class State:
     labels: Int[Tensor, " B"]
     clean: Float[Tensor, " B"]
     best: Float[Tensor, "B C H W"]
+    shown: Float[Tensor, "B C H W"]
     fitness: Float[Tensor, " B"]
+    vain: Int[Tensor, " B"]
     told: Int[Tensor, " B"]
     steps: Int[Tensor, " B"]
     genes: Int[Tensor, "B M"]
@@ -173,7 +177,9 @@ class GenePool:
             labels=victims.labels,
             clean=victims.fitness,
             best=blank,
+            shown=victims.x,
             fitness=victims.fitness,
+            vain=zeros,
             told=zeros,
             steps=zeros,
             genes=genes,
@@ -215,7 +221,7 @@ class GenePool:
         share = start / (1 + torch.where(fresh, state.steps - 1, state.steps).clamp(min=0) / decay)
         gone = state.clean - state.fitness
         ahead = torch.where(gone > 0, state.told * state.fitness / gone.clamp(min=1e-12), torch.inf)
-        new: Tensor = self.walk.step(state.x, state.best, state.model, share, ahead, rng)
+        new: Tensor = self.walk.step(state.x, state.best, state.model, share, ahead, state.vain, rng)
         first = state.told == 0
         if bool(first.any()):
             new = torch.where(first[:, None, None, None], self.walk.begin(state.x, state.model, rng), new)
@@ -223,46 +229,52 @@ class GenePool:
 
     def tell(self, state: State, evaluated: Evaluated, fitness: Tensor, success: Tensor) -> State:
         """Hold on to what is better, and think anew of the other genes."""
-        walk = self.walk
-        repaired = evaluated.genomes[:, 0]
+        walk, images = self.walk, evaluated.images[:, 0]
         value = fitness[:, 0].nan_to_num(nan=torch.inf)
         trying, win = state.next >= 0, success[:, 0]
         first = state.told == 0
         better = (value < state.fitness) | first | win  # `then` may have seen lower ones outside the limit
-        left = (fitness[:, 0] / state.clean.clamp(min=1e-6)).clamp(-1, 1)  # NaN without an answer
-        mean, covariance = state.mean, state.covariance
-        if bool(trying.any()):
-            mean, covariance = _conditioned(state, left, trying)
-        nth = (state.tried >= 0).sum(1)
-        here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
-        gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
-        stepped = ~trying & ~first
+        changed = better.nonzero().squeeze(1)
+        held = walk.kept(state.x.index_select(0, changed), evaluated.genomes[:, 0].index_select(0, changed))
         # A margin that was next to nothing is soon a thousand times as large: it may not teach more than others.
         drop = ((state.fitness - fitness[:, 0]) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
         other = state.other
         if self.then:
             after = self.then.tell(state.other, evaluated, fitness, success)
             other = genome.choose(trying | (state.steps < self.starts), state.other, after)
-        new = State(
-            x=state.x,
-            labels=state.labels,
-            clean=state.clean,
-            best=torch.where(better[:, None, None, None], walk.kept(state.x, repaired), state.best),
+        new = dataclasses.replace(
+            state,
+            best=state.best.index_copy(0, changed, held),
+            shown=state.shown.index_copy(0, changed, images.index_select(0, changed)),
             fitness=torch.where(better, value, state.fitness),
+            vain=torch.where(better & (state.vain < walk.patience), 0, state.vain + 1),
             told=state.told + 1,
             steps=state.steps + ~trying,
-            genes=state.genes,
+            seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
+            model=walk.learn(state.model, images - state.shown, drop, ~trying & ~first),
+            other=other,
+        )
+        if bool(trying.any()):
+            new = self._tried(new, trying, win, fitness[:, 0])
+        return self._chosen(new)
+
+    def _tried(
+        self, state: State, trying: Bool[Tensor, " B"], win: Bool[Tensor, " B"], fitness: Float[Tensor, " B"]
+    ) -> State:
+        """After genes were tried."""
+        left = (fitness / state.clean.clamp(min=1e-6)).clamp(-1, 1)  # NaN without an answer
+        mean, covariance = _conditioned(state, left, trying)
+        nth = (state.tried >= 0).sum(1)
+        here = (torch.arange(state.tried.shape[1]) == nth[:, None]) & trying[:, None]
+        gene = state.genes.gather(1, state.next.clamp(min=0)[:, None])
+        return dataclasses.replace(
+            state,
             mean=mean,
             covariance=covariance,
-            next=state.next,
             tried=torch.where(here, gene, state.tried),
             left=torch.where(here, left[:, None], state.left),
             won=torch.where(win & trying, gene[:, 0], state.won),
-            seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
-            model=walk.learn(state.x, state.model, state.best, repaired, drop, stepped),
-            other=other,
         )
-        return self._chosen(new)
 
     def lessons(self, state: State) -> Lessons:
         """What these images teach."""

@@ -1,11 +1,12 @@
 """Steps of a search from one perturbation to the next, for each limit: what `genepool` makes between genes.
 
-A walk has `learn(...)`: what it holds to be true of an image after an answer, begun by `open(...)` from what the
-images before have taught; `begin(...)`, a first perturbation; `step(...)`, another one, given about which share of
-the pixels is to change, if the walk asks that, and how many more answers would do at the rate so far; `lesson(...)`,
-what is to be told to later images; `kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`:
-what a perturbation was meant to do before the image cut it off, for use on another image; and `blend(genes)`, one of
-several.
+A walk has `learn(...)`: what it holds to be true of an image after an answer, given by how much the image that was
+asked about differs from the best one so far, begun by `open(...)` from what the images before have taught;
+`begin(...)`, a first perturbation; `step(...)`, another one, given about which share of the pixels is to change, how
+many more answers would do at the rate so far, and how many in a row have brought nothing, if the walk asks that
+(`patience`: when that is for good, see `genepool.State`); `lesson(...)`, what is to be told to later images; `kept(x,
+repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do before
+the image cut it off, for use on another image; and `blend(genes)`, one of several.
 """
 
 from __future__ import annotations
@@ -67,11 +68,13 @@ class PixelWalk:
         pixels: that may change.
         prior: follow what earlier images have taught.
         guided: share of the new pixels that follow it.
+        patience: never lost.
     """
 
     pixels: int
     prior: bool = True
     guided: float = 0.5
+    patience: int = 1 << 40
 
     def numbers(self, image_shape: tuple[int, int, int]) -> int:
         """How many numbers the model of an image holds."""
@@ -94,26 +97,20 @@ class PixelWalk:
         model: Hints,
         share: Float[Tensor, " B"],
         ahead: Float[Tensor, " B"],
+        vain: Int[Tensor, " B"],
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """Some pixels exchanged."""
         return self._exchanged(x, best, share, model.prior, rng)
 
     def learn(
-        self,
-        x: Float[Tensor, "B C H W"],
-        model: Hints,
-        best: Tensor,
-        repaired: Tensor,
-        drop: Float[Tensor, " B"],
-        stepped: Bool[Tensor, " B"],
+        self, model: Hints, change: Float[Tensor, "B C H W"], drop: Float[Tensor, " B"], stepped: Bool[Tensor, " B"]
     ) -> Hints:
         """The model, so corrected that it would have predicted what the last step did."""
-        change = (x + repaired).clamp(0, 1) - (x + best).clamp(0, 1)
         error = drop.clamp(-1, 1) - (model.model * change).flatten(1).sum(1)
         size = change.flatten(1).square().sum(1).clamp(min=1e-9)
         weight = torch.where(stepped & drop.isfinite(), error / size, 0.0)
-        return Hints(model.prior, model.model + change * weight[:, None, None, None])
+        return Hints(model.prior, torch.addcmul(model.model, change, weight[:, None, None, None]))
 
     def lesson(self, x: Tensor, model: Hints) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
         """What changes of each gray level do; of bands nothing."""
