@@ -19,6 +19,7 @@ import attack_nets
 import models
 from evofool import evasion, recipes, rundir
 from evofool import pool as pools
+from evofool.checkpoint import Checkpoints
 from evofool.cli import app
 from evofool.data import load_data
 from evofool.errors import SpecError
@@ -720,6 +721,39 @@ def test_a_budget_holds_even_for_a_run_that_is_killed(
     assert resumed.returncode == 0, resumed.stderr
     counts = study(tmp_path / "run")["ledger"]["searches"].values()
     assert max(count["issued"] for count in counts) <= 10 and sum(count["lost"] for count in counts) > 0
+
+
+@pytest.mark.parametrize("recipe", ["square", "genepool"])
+def test_a_run_that_is_stopped_goes_on_from_its_checkpoint(
+    recipe: str, folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, short_report: None
+) -> None:
+    arguments = words(folders, "animals", "sorted", "--recipe", recipe, "-q")
+    assert here(*arguments, "-o", str(tmp_path / "whole")).returncode == 0
+    monkeypatch.setitem(Checkpoints.__init__.__kwdefaults__, "every", 0.0)
+    saved: list[int] = []
+    real = Checkpoints.save
+
+    def stops(checkpoints: Checkpoints, progress: Any) -> None:
+        real(checkpoints, progress)
+        saved.append(progress.generation)
+        if progress.generation == 12:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save", stops)
+        assert here(*arguments, "-o", str(tmp_path / "run")).returncode == 130
+    assert saved == list(range(1, 13)) and len(list((tmp_path / "run" / "state").glob("*.json"))) == 2
+    assert here("verify", str(tmp_path / "run"), "--offline").returncode == 0
+    monkeypatch.setattr(Checkpoints, "save", lambda _, progress: saved.append(progress.generation))
+    assert here("resume", str(tmp_path / "run"), "--trust-code", "-q").returncode == 0
+    assert saved[12] == 13, "rounds before the checkpoint were made again"
+    assert not (tmp_path / "run" / "state").exists(), "nothing of it is needed any more"
+    assert bare(tmp_path / "run") == bare(tmp_path / "whole")
+    counts = [study(tmp_path / name)["ledger"]["searches"] for name in ("run", "whole")]
+    assert counts[0] == counts[1], "something was asked twice"
+    if recipe == "genepool":
+        pool = [(tmp_path / name / "pool.safetensors").read_bytes() for name in ("run", "whole")]
+        assert pool[0] == pool[1]
 
 
 # ---- wrong input

@@ -23,6 +23,7 @@ from .search import Progress
 from .shapes import Tensor
 
 EVERY = 5.0  # seconds between two checkpoints of one search
+SHARE = 0.05  # of the time that may go into them
 _TENSORS = 8 << 30  # bytes: more is no checkpoint
 _CARD = 100_000  # bytes: more is no card
 
@@ -34,7 +35,7 @@ class Checkpoints:
         folder: where they lie.
         name: of these searches; letters that a file name cannot have are replaced.
         ledger: whose answers they rest on.
-        every: seconds between two of them; 0 saves after each generation.
+        every: seconds between two of them, or more where they take long; 0 saves after each generation.
         clock: tells seconds.
     """
 
@@ -52,19 +53,26 @@ class Checkpoints:
         self._folder, self._name, self._ledger = folder, name, ledger
         self._every, self._clock = every, clock
         self._saved = clock()
+        self._took = 0.0
         self._slot = 0
 
     def __call__(self, progress: Progress) -> None:
         """Save, if the last time is long enough ago."""
-        if self._clock() - self._saved >= self._every:
+        if self.due:
             self.save(progress)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last time is long enough ago."""
+        return self._clock() - self._saved >= (max(self._every, self._took / SHARE) if self._every else 0)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; the one before it stays as the previous one."""
         from safetensors.torch import save as to_bytes
 
+        began = self._clock()
         self._ledger.store.flush()  # the events up to here
-        content = to_bytes({name: tensor.contiguous() for name, tensor in _tensors(progress).items()})
+        content = to_bytes(_apart(_tensors(progress)))
         card = {
             "name": self._name,
             "generation": progress.generation,
@@ -80,6 +88,7 @@ class Checkpoints:
         write_bytes(path, (json.dumps(card) + "\n").encode())
         self._slot = 1 - self._slot
         self._saved = self._clock()
+        self._took = self._saved - began
 
     def load(self, like: Progress) -> Progress | None:
         """The newest checkpoint that is whole, with the ledger brought to where it was; None where there is none.
@@ -176,6 +185,17 @@ def tensors_of(path: Path, card: dict[str, Any]) -> dict[str, Tensor]:
 
 def _tensors(progress: Progress) -> dict[str, Tensor]:
     return {**flat(progress.state, "state"), "running": progress.running, "success": progress.success}
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each with memory of its own, which the format wants."""
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return tensors
 
 
 def _fits(tensor: Tensor, like: Tensor) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -21,7 +21,7 @@ from .errors import SpecError
 from .ledger import Ledger
 from .pool import Pool, empty
 from .rng import Stream, search_id
-from .search import evaluate
+from .search import Progress, evaluate
 from .shapes import Bool, Float, Int, Tensor
 from .sharing import Independent, Shared, Sharing
 
@@ -64,8 +64,25 @@ class Evaded:
     pool: Pool | None = None
 
 
-@dataclass
-class _Air:
+class Keeps(Protocol):
+    """Who keeps where an attack stands, so that it can go on from there; see `checkpoint.Checkpoints`."""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to keep it."""
+        ...
+
+    def load(self, like: Progress) -> Progress | None:
+        """The last one that was kept, of the layout of `like`, with the ledger brought to where it was."""
+        ...
+
+    def save(self, progress: Progress) -> None:
+        """Keep it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Air:
     """The images whose searches are under way.
 
     Attributes:
@@ -79,10 +96,6 @@ class _Air:
     rounds: Int[Tensor, " b"]
     idle: Int[Tensor, " b"]
     state: Any
-
-    def rows_of(self, some: Int[Tensor, " b"]) -> _Air:
-        """Some of them."""
-        return _Air(self.rows[some], self.rounds[some], self.idle[some], genome.rows(self.state, some))
 
 
 @dataclass(frozen=True)
@@ -101,18 +114,86 @@ class _Crew:
     rng: Stream
     before: Int[Tensor, " b"]
 
-    @staticmethod
-    def of(
-        rows: Int[Tensor, " b"], victims: Victims, accounts: Int[Tensor, " N"], rng: Stream, before: Int[Tensor, " N"]
-    ) -> _Crew:
-        """That of some rows."""
-        return _Crew(rows, victims.x[rows], victims.labels[rows], accounts[rows], rng.rows(rows.tolist()), before[rows])
-
     def stream(self, rounds: Int[Tensor, " b"]) -> Stream:
         """The random numbers of a round, which is another one for images that did not join together."""
         told = rounds.tolist()
         first: int = told[0]
         return self.rng.at(first if told.count(first) == len(told) else told)
+
+
+@dataclass
+class Record:
+    """The best of each image so far; see `Evaded`. It is written where it lies: there may be many images.
+
+    Attributes:
+        best: the margin of each.
+    """
+
+    fooled: Bool[Tensor, " N"]
+    queries: Int[Tensor, " N"]
+    images: Float[Tensor, "N C H W"]
+    scores: Float[Tensor, "N K"]
+    order: Int[Tensor, " N"]
+    best: Float[Tensor, " N"]
+
+    @staticmethod
+    def begun(victims: Victims) -> Record:
+        """Before the first round."""
+        none = torch.zeros(len(victims), dtype=torch.int64)
+        best = victims.fitness.clone().nan_to_num(nan=torch.inf)
+        return Record(none.bool(), none, victims.x.clone(), victims.scores.clone(), none - 1, best)
+
+    def note(
+        self,
+        rows: Int[Tensor, " b"],
+        evaluated: Evaluated,
+        fitness: Float[Tensor, "b n"],
+        success: Bool[Tensor, "b n"],
+        spent: Int[Tensor, " b"],
+    ) -> None:
+        """Take note of a round."""
+        self.queries[rows] = spent
+        wins = success.any(1)
+        rated = fitness.nan_to_num(nan=torch.inf)
+        if rated.shape[1] > 1:
+            rated = torch.where(success | ~wins[:, None], rated, torch.inf)
+        best, member = rated.min(1)
+        better = wins | (best < self.best[rows])
+        some = better.nonzero().squeeze(1)
+        if not len(some):
+            return
+        into, chosen = rows[some], member[some]
+        self.best[into] = best[some]
+        self.fooled[into] = wins[some]
+        # Rows are copied faster than what is found by two indices.
+        place = some * evaluated.images.shape[1] + chosen
+        self.images.index_copy_(0, into, evaluated.images.flatten(0, 1).index_select(0, place))
+        self.scores.index_copy_(0, into, evaluated.scores.flatten(0, 1).index_select(0, place))
+
+    def join(self, rows: Int[Tensor, " b"]) -> None:
+        """Images that join now."""
+        first = int(self.order.max()) + 1 if len(self.order) else 0
+        self.order[rows] = torch.arange(first, first + len(rows))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an attack stands between two rounds; with what `Progress` says, all that it takes to go on.
+
+    Attributes:
+        air, parked: images that are under way, and that wait for a larger budget.
+        record: the best of each image.
+        spent: charged for each, [N].
+        line: who joins when, of `sharing`.
+        limit: the most queries of an image just now, [1].
+    """
+
+    air: Air
+    parked: Air
+    record: Record
+    spent: Int[Tensor, " N"]
+    line: Any
+    limit: Int[Tensor, " 1"]
 
 
 def image_ids(x: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"]) -> list[int]:
@@ -152,6 +233,7 @@ def evade(
     at_once: int | None = None,
     pool: Pool | None = None,
     budget: int | None = None,
+    keeps: Keeps | None = None,
     on_round: Callable[[int, int], None] | None = None,
 ) -> Evaded:
     """Search for each image until it is fooled, or its budget is spent.
@@ -172,6 +254,7 @@ def evade(
         budget: the most queries of one image at first, with those before the search; None = the ledger's. Where the
             ledger has a budget for all together only, what is left of it when all images have come so far goes to those
             that are not fooled, in turns of as many queries again.
+        keeps: keeps where the attack stands, and knows where an earlier one stood.
         on_round: told after each round of all images in the air how many images are finished with it, and how many of
             them fooled.
 
@@ -181,16 +264,7 @@ def evade(
     limit = budget or ledger.budget
     if limit is None or (ledger.budget is None and ledger.total is None):
         raise SpecError("an attack needs a budget: the most queries of one image")
-    step, parked = limit, None
-    extends = ledger.budget is None
-    if extends:  # each image keeps to its own budget until all have had it
-        ledger.budget = limit
     info = ledger.classifier.info
-    rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
-    record = _Record(victims, len(info.class_names))
-    before = ledger.needed[accounts]
-    spent_by = before.clone()
-    asks = getattr(algorithm, "asks", None) or encoding
     sharing: Sharing | None = getattr(algorithm, "sharing", None)
     line: Independent | Shared = Independent(
         len(victims), at_once or _at_once(info, algorithm, alone=ledger.total is None)
@@ -199,73 +273,172 @@ def evade(
         line = Shared(
             len(victims), sharing, algorithm, empty(info.image_shape, len(info.class_names)) if pool is None else pool
         )
-    air: _Air | None = None
-    crew: _Crew | None = None
-    tick = 0
-    while True:
-        for coming in line.coming(len(air.rows) if air else 0):
-            rows = torch.tensor(coming)
-            new = rows_of(victims, rows)
-            state = algorithm.init(new) if line.pool is None else algorithm.init(new, line.pool)
-            born = _Air(rows, torch.zeros_like(rows), torch.zeros_like(rows), state)
-            record.join(rows)
-            air = born if air is None else _joined(air, born)
-        if air is None and parked is not None and not spent_all(ledger):
-            air, parked, limit = parked, None, limit + step
+    rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
+    parts = _Parts(algorithm, getattr(algorithm, "asks", None) or encoding, encoding, objective, criterion)
+    flight = _Flight(victims, accounts, rng, parts, ledger, line, limit)
+    tell = on_round or (lambda over, fooled: None)
+    if keeps and (progress := keeps.load(flight.progress())):
+        flight.go_on(progress)
+        tell(int((~progress.running).sum()), int(progress.success.sum()))
+    while flight.board():
+        tell(*flight.round())
+        if keeps and keeps.due:
+            keeps.save(flight.progress())
+    if flight.waiting:
+        tell(flight.waiting, 0)
+    return flight.land()
+
+
+class _Parts(NamedTuple):
+    """What an attack is made of; `asks`: where it looks."""
+
+    algorithm: Any
+    asks: Any
+    encoding: Limit
+    objective: Objective
+    criterion: Criterion
+
+
+class _Flight:
+    """An attack under way; see `evade`."""
+
+    def __init__(
+        self,
+        victims: Victims,
+        accounts: Int[Tensor, " N"],
+        rng: Stream,
+        parts: _Parts,
+        ledger: Ledger,
+        line: Independent | Shared,
+        limit: int,
+    ):
+        self._victims, self._accounts, self._rng, self._parts = victims, accounts, rng, parts
+        self._ledger, self._line, self._limit, self._step = ledger, line, limit, limit
+        self._extends = ledger.budget is None
+        if self._extends:  # each image keeps to its own budget until all have had it
             ledger.budget = limit
-        if air is None:
-            break
-        if crew is None or crew.rows is not air.rows:
-            crew = _Crew.of(air.rows, victims, accounts, rng, before)
-        x, labels, payer = crew.x, crew.labels, crew.payer
-        stream = crew.stream(air.rounds)
-        genomes = asks.repair(
-            algorithm.ask(air.state, stream) if line.pool is None else algorithm.ask(air.state, stream, line.pool), x
+        self._record = Record.begun(victims)
+        self._before = ledger.needed[accounts]
+        self._spent = self._before.clone()
+        self._air: Air | None = None
+        self._parked: Air | None = None
+        self._crew: _Crew | None = None
+        self._tick = 0
+
+    @property
+    def waiting(self) -> int:
+        """Images that were not fooled, and have had all that there was."""
+        return len(self._parked.rows) if self._parked else 0
+
+    def board(self) -> bool:
+        """Let images join as far as there is room; whether any are in the air."""
+        for coming in self._line.coming(len(self._air.rows) if self._air else 0):
+            rows = torch.tensor(coming)
+            self._air = _joined(self._air, self._born(rows))
+            self._record.join(rows)
+        if self._air is None and self._parked and not spent_all(self._ledger):
+            self._air, self._parked, self._limit = self._parked, None, self._limit + self._step
+            self._ledger.budget = self._limit
+        return self._air is not None
+
+    def round(self) -> tuple[int, int]:
+        """Ask about all images in the air once; how many are finished with it, and how many of them fooled."""
+        parts, air, info = self._parts, self._air, self._ledger.classifier.info
+        assert air is not None, "nobody is in the air"
+        if self._crew is None or self._crew.rows is not air.rows:
+            self._crew = self._crew_of(air.rows)
+        crew = self._crew
+        asked = self._of_pool(parts.algorithm.ask)(air.state, crew.stream(air.rounds))
+        evaluated = evaluate(
+            parts.asks.repair(asked, crew.x),
+            encoding=parts.asks,
+            ledger=self._ledger,
+            x=crew.x,
+            labels=crew.labels,
+            searches=crew.payer,
+            key=(self._tick,),
         )
-        evaluated = evaluate(genomes, encoding=asks, ledger=ledger, x=x, labels=labels, searches=payer, key=(tick,))
         answered = evaluated.status == Status.ANSWERED
         all_told = bool(answered.all())
-        fitness, success = objective(evaluated, info), criterion(evaluated, info)
+        fitness, success = parts.objective(evaluated, info), parts.criterion(evaluated, info)
         if not all_told:
             fitness, success = torch.where(answered, fitness, torch.nan), success & answered
         allowed = fitness
-        if asks is not encoding:
-            within = encoding.holds(evaluated.images, x)
+        if parts.asks is not parts.encoding:
+            within = parts.encoding.holds(evaluated.images, crew.x)
             success, allowed = success & within, torch.where(within, fitness, torch.nan)
         elif len(claimed := success.any(1).nonzero().squeeze(1)):
             # Whoever decoded it: what is claimed keeps the limit.
-            within = encoding.holds(evaluated.images[claimed], x[claimed])
+            within = parts.encoding.holds(evaluated.images[claimed], crew.x[claimed])
             success = success.index_copy(0, claimed, success[claimed] & within)
         told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
-        before_round, spent = spent_by[air.rows], ledger.needed[payer]
-        spent_by[air.rows] = spent
-        idle = torch.where(spent > before_round, 0, air.idle + 1)
-        record.note(air.rows, evaluated, allowed, success, spent - crew.before)
-        rounds = air.rounds + 1
+        before, spent = self._spent[air.rows], self._ledger.needed[crew.payer]
+        self._spent[air.rows] = spent
+        idle = torch.where(spent > before, 0, air.idle + 1)
+        self._record.note(air.rows, evaluated, allowed, success, spent - crew.before)
         wins = success.any(1)
-        pauses = ~wins & ((spent >= limit) | (idle >= IDLE) | ~told)
+        pauses = ~wins & ((spent >= self._limit) | (idle >= IDLE) | ~told)
         ends = ~told | wins | pauses
-        state = algorithm.tell(air.state, evaluated, fitness, success)
+        state = parts.algorithm.tell(air.state, evaluated, fitness, success)
         if not all_told and not bool(told.all()):  # what was not asked teaches nothing
             state = genome.choose(told, state, air.state)
-        line.note(air.rows, rounds, state, ends)
-        flown = _Air(air.rows, rounds, idle, state)
-        waiting = 0
-        if extends and not spent_all(ledger):
-            waits = (pauses & (idle < IDLE)).nonzero().squeeze(1)
-            waiting = len(waits)
-            if waiting:
-                parked = flown.rows_of(waits) if parked is None else _joined(parked, flown.rows_of(waits))
+        flown = Air(air.rows, air.rounds + 1, idle, state)
+        self._line.note(air.rows, flown.rounds, state, ends)
+        waits = (pauses & (idle < IDLE)).nonzero().squeeze(1)
+        if not self._extends or spent_all(self._ledger):
+            waits = waits[:0]
+        if len(waits):
+            self._parked = _joined(self._parked, genome.rows(flown, waits))
         stay = (~ends).nonzero().squeeze(1)
-        air = flown if len(stay) == len(ends) else flown.rows_of(stay) if len(stay) else None
-        tick += 1
-        if on_round:
-            on_round(len(ends) - len(stay) - waiting, int(wins.sum()))
-    if extends:
-        ledger.budget = None
-        if on_round and parked is not None:
-            on_round(len(parked.rows), 0)
-    return record.evaded(line)
+        self._air = flown if len(stay) == len(ends) else genome.rows(flown, stay) if len(stay) else None
+        self._tick += 1
+        return len(ends) - len(stay) - len(waits), int(wins.sum())
+
+    def land(self) -> Evaded:
+        """What became of all."""
+        if self._extends:
+            self._ledger.budget = None
+        record, line = self._record, self._line
+        tried = gene = torch.full_like(record.order, -1)
+        pool = None
+        if isinstance(line, Shared):
+            pool, tried, gene = line.finish(), line.tried, line.gene
+        return Evaded(record.fooled, record.queries, record.images, record.scores, record.order, tried, gene, pool)
+
+    def progress(self) -> Progress:
+        """Where it stands."""
+        record, nobody = self._record, self._born(torch.zeros(0, dtype=torch.int64))
+        air, parked = self._air or nobody, self._parked or nobody
+        running = (record.order < 0).index_fill(0, torch.cat([air.rows, parked.rows]), value=True)
+        line = self._line.standing(nobody.state)
+        standing = Standing(air, parked, record, self._spent, line, torch.tensor([self._limit]))
+        return Progress(self._tick, standing, running, record.fooled)
+
+    def go_on(self, progress: Progress) -> None:
+        """Stand where an earlier one stood."""
+        standing: Standing = progress.state
+        self._tick, self._limit = progress.generation, int(standing.limit)
+        self._air = standing.air if len(standing.air.rows) else None
+        self._parked = standing.parked if len(standing.parked.rows) else None
+        self._record, self._spent = standing.record, standing.spent
+        self._line.go_on(standing.line)
+        if self._extends:
+            self._ledger.budget = self._limit
+
+    def _born(self, rows: Int[Tensor, " b"]) -> Air:
+        zeros = torch.zeros_like(rows)
+        return Air(rows, zeros, zeros, self._of_pool(self._parts.algorithm.init)(rows_of(self._victims, rows)))
+
+    def _of_pool(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the algorithm, with the pool where it shares one."""
+        pool = self._line.pool
+        return method if pool is None else lambda *given: method(*given, pool)
+
+    def _crew_of(self, rows: Int[Tensor, " b"]) -> _Crew:
+        victims = rows_of(self._victims, rows)
+        return _Crew(
+            rows, victims.x, victims.labels, self._accounts[rows], self._rng.rows(rows.tolist()), self._before[rows]
+        )
 
 
 def spent_all(ledger: Ledger) -> bool:
@@ -283,63 +456,5 @@ def _at_once(info: ClassifierInfo, algorithm: Any, *, alone: bool) -> int:
     return max(1, rows // getattr(algorithm, "together", 1))
 
 
-def _joined(air: _Air, born: _Air) -> _Air:
-    pairs = ((air.rows, born.rows), (air.rounds, born.rounds), (air.idle, born.idle))
-    rows, rounds, idle = (torch.cat(pair) for pair in pairs)
-    return _Air(rows, rounds, idle, genome.join(air.state, born.state))
-
-
-class _Record:
-    """The best of each image so far."""
-
-    def __init__(self, victims: Victims, classes: int):
-        count = len(victims)
-        self._fooled = torch.zeros(count, dtype=torch.bool)
-        self._queries = torch.zeros(count, dtype=torch.int64)
-        self._images = victims.x.clone()
-        self._scores = victims.scores.clone()
-        self._order = torch.full((count,), -1, dtype=torch.int64)
-        self._joined = 0
-        self._best = victims.fitness.clone().nan_to_num(nan=torch.inf)
-
-    def note(
-        self,
-        rows: Int[Tensor, " b"],
-        evaluated: Evaluated,
-        fitness: Float[Tensor, "b n"],
-        success: Bool[Tensor, "b n"],
-        spent: Int[Tensor, " b"],
-    ) -> None:
-        """Take note of a round."""
-        self._queries[rows] = spent
-        wins = success.any(1)
-        rated = fitness.nan_to_num(nan=torch.inf)
-        if rated.shape[1] > 1:
-            rated = torch.where(success | ~wins[:, None], rated, torch.inf)
-        best, member = rated.min(1)
-        better = wins | (best < self._best[rows])
-        some = better.nonzero().squeeze(1)
-        if not len(some):
-            return
-        into, chosen = rows[some], member[some]
-        self._best[into] = best[some]
-        self._fooled[into] = wins[some]
-        # Rows are copied faster than what is found by two indices.
-        place = some * evaluated.images.shape[1] + chosen
-        self._images.index_copy_(0, into, evaluated.images.flatten(0, 1).index_select(0, place))
-        self._scores.index_copy_(0, into, evaluated.scores.flatten(0, 1).index_select(0, place))
-
-    def join(self, rows: Int[Tensor, " b"]) -> None:
-        """Images that join now."""
-        self._order[rows] = torch.arange(self._joined, self._joined + len(rows))
-        self._joined += len(rows)
-
-    def evaded(self, line: Independent | Shared) -> Evaded:
-        """What became of all."""
-        tried, gene = torch.full_like(self._order, -1), torch.full_like(self._order, -1)
-        pool = None
-        if isinstance(line, Shared):
-            pool = line.finish()
-            for row, (count, won) in line.genes.items():
-                tried[row], gene[row] = count, won
-        return Evaded(self._fooled, self._queries, self._images, self._scores, self._order, tried, gene, pool)
+def _joined(first: Air | None, second: Air) -> Air:
+    return second if first is None else genome.join(first, second)

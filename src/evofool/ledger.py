@@ -229,6 +229,7 @@ class Ledger:
             DamagedRunError: they have changed, or belong to other searches or another classifier.
         """
         self.batches = batches
+        self._needed[:] = 0  # those that this ledger has been through are among them
         for batch in self.store.batches(self.chain, batches):
             self._check(batch)
             self._note_needed(batch.search, batch.status)

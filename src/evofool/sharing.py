@@ -8,6 +8,7 @@ longer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,8 +17,9 @@ import torch
 from annotated_types import Ge
 
 from . import genome
+from . import pool as pools
 from .pool import Lessons, Pool
-from .shapes import Bool, Int, Tensor
+from .shapes import Bool, Int, Tensor, UInt8
 from .spec import check
 
 
@@ -56,13 +58,24 @@ class Sharing:
         return found
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Where `Independent` stands.
+
+    Attributes:
+        joined: images that have joined, [1].
+    """
+
+    joined: Int[Tensor, " 1"]
+
+
 class Independent:
     """Each image by itself, as many at once as there is room for."""
 
     pool: Pool | None = None
 
     def __init__(self, images: int, at_once: int):
-        self._waiting = list(range(images))
+        self._images, self._waiting = images, list(range(images))
         self._at_once = at_once
 
     def coming(self, in_air: int) -> Iterator[list[int]]:
@@ -75,13 +88,42 @@ class Independent:
     def note(self, rows: Int[Tensor, " b"], rounds: Int[Tensor, " b"], state: Any, ends: Bool[Tensor, " b"]) -> None:
         """Nobody learns from anybody."""
 
+    def standing(self, nobody: Any) -> Waiting:
+        """Where it stands."""
+        return Waiting(torch.tensor([self._images - len(self._waiting)]))
+
+    def go_on(self, standing: Waiting) -> None:
+        """Stand where an earlier one stood."""
+        self._waiting = list(range(int(standing.joined), self._images))
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Where `Shared` stands.
+
+    Attributes:
+        pool: as a file has it, bytes; none as long as it is that which was given.
+        cohorts: that have joined, and that the pool has learned from, [2].
+        tried, gene: see `Shared`.
+        rows: images whose lessons wait for the others of their cohort.
+        lessons: of these.
+    """
+
+    pool: UInt8[Tensor, " n"]
+    cohorts: Int[Tensor, " 2"]
+    tried: Int[Tensor, " N"]
+    gene: Int[Tensor, " N"]
+    rows: Int[Tensor, " k"]
+    lessons: Lessons
+
 
 class Shared:
     """In cohorts, which learn from those before them.
 
     Attributes:
         pool: as it is by now.
-        genes: by image that has ended, how many genes were tried on it, and which one fooled as it is; -1 = none.
+        tried: how many genes were tried on each image that has ended; of the others -1, [N].
+        gene: which one fooled it as it is; -1 = none, [N].
 
     Args:
         images: how many.
@@ -97,7 +139,7 @@ class Shared:
         self._joined = 0  # cohorts that have joined
         self._learned = 0  # cohorts that the pool has learned from
         self._last = max(1, sharing.horizon - 1)  # rounds
-        self.genes: dict[int, tuple[int, int]] = {}
+        self.tried, self.gene = torch.full((2, images), -1).unbind()
         self._lessons: dict[int, Lessons] = {}  # by image, of cohorts not learned from yet
 
     def coming(self, in_air: int) -> Iterator[list[int]]:
@@ -114,8 +156,8 @@ class Shared:
         over = ends.nonzero().flatten()
         if len(over):
             last = self._algorithm.lessons(genome.rows(state, over))
-            tried = (last.tried >= 0).sum(1).tolist()
-            self.genes.update(zip(rows[over].tolist(), zip(tried, last.won.tolist(), strict=True), strict=True))
+            self.tried[rows[over]] = (last.tried >= 0).sum(1)
+            self.gene[rows[over]] = last.won
         due = ((ends & (rounds <= self._last)) | (rounds == self._last)).nonzero().flatten()
         if not len(due):
             return
@@ -131,6 +173,28 @@ class Shared:
         while self._learn():
             pass
         return self.pool
+
+    def standing(self, nobody: Any) -> Taught:
+        """Where it stands; `nobody` is the state of no image."""
+        lessons = functools.reduce(genome.join, self._lessons.values(), self._algorithm.lessons(nobody))
+        known = pools.to_bytes(self.pool) if self._learned else b""
+        return Taught(
+            pool=torch.frombuffer(bytearray(known), dtype=torch.uint8) if known else torch.zeros(0, dtype=torch.uint8),
+            cohorts=torch.tensor([self._joined, self._learned]),
+            tried=self.tried,
+            gene=self.gene,
+            rows=torch.tensor(list(self._lessons), dtype=torch.int64),
+            lessons=lessons,
+        )
+
+    def go_on(self, standing: Taught) -> None:
+        """Stand where an earlier one stood."""
+        self._joined, self._learned = standing.cohorts.tolist()
+        if self._learned:
+            self.pool = pools.from_bytes(standing.pool.numpy().tobytes())
+        self.tried, self.gene = standing.tried, standing.gene
+        each = (genome.rows(standing.lessons, torch.tensor([place])) for place in range(len(standing.rows)))
+        self._lessons = dict(zip(standing.rows.tolist(), each, strict=True))
 
     def _learn(self) -> bool:
         """Learn from the next cohort, if all of its images have come so far."""

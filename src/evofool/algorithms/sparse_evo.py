@@ -86,7 +86,7 @@ class SparseEvo:
     def init(self, victims: Victims) -> State:
         """Nothing that fools is known."""
         x, none = victims.x, torch.zeros_like(victims.labels)
-        masks = torch.zeros(len(x), self.population, x[0, 0].numel(), dtype=torch.bool)
+        masks = torch.zeros(len(x), self.population, x.shape[2] * x.shape[3], dtype=torch.bool)
         far = torch.full((len(x), self.population), torch.inf)
         return State(x, torch.zeros_like(x), none.bool(), none, masks, far, none, none)
 

@@ -14,7 +14,7 @@ from ...bisection import bisect
 from ...contracts import Evaluated, Status
 from ...encodings.perturbation import changed, distance
 from ...errors import ClassifierError
-from ...evasion import Evaded, evade, image_ids, rows_of, victims_of
+from ...evasion import Evaded, Keeps, evade, image_ids, rows_of, victims_of
 from ...ledger import Ledger
 from ...pool import Pool
 from ...recipes import Setting
@@ -61,6 +61,7 @@ def assault(
     ledger: Ledger,
     pool: Pool | None = None,
     targets: Int[Tensor, " N"] | None = None,
+    keeps: Keeps | None = None,
     on_round: Callable[[int, int], None] | None = None,
 ) -> Assaulted:
     """Ask about images as they are, attack those that are recognised, and make what fooled smaller.
@@ -72,7 +73,7 @@ def assault(
         ledger: with an account for each image, in their order.
         pool: genes to begin with.
         targets: the class wanted of each, in place of what the configuration says.
-        on_round: as for `evade`.
+        keeps, on_round: as for `evade`.
     """
     info = ledger.classifier.info
     limit = threat(config.norm, config.size, info.image_shape)
@@ -106,6 +107,7 @@ def assault(
         ledger=ledger,
         pool=None if pool is None else pools.fitted(pool, limit.norm, limit.size),
         budget=config.budget if config.budget_total is not None else None,
+        keeps=keeps,
         on_round=on_round,
     )
     if evaded.pool is not None:

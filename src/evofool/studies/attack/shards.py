@@ -13,6 +13,7 @@ import torch
 
 from ... import objectives, rundir, runs
 from ... import pool as pools
+from ...checkpoint import Checkpoints
 from ...classifiers.support.settings import Settings
 from ...contracts import ClassifierInfo, Evaluated, Status
 from ...encodings.perturbation import distance
@@ -151,7 +152,16 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     )
     known = pools.load(Path(config.pool)) if config.pool else None
     seen = _Seen(tick)
-    found = assault(x, data.dataset.labels[numbers], config=config, ledger=ledger, pool=known, on_round=seen.round)
+    checkpoints = Checkpoints(Path(shard.directory) / "state", shard.name, ledger) if store else None
+    found = assault(
+        x,
+        data.dataset.labels[numbers],
+        config=config,
+        ledger=ledger,
+        pool=known,
+        keeps=checkpoints,
+        on_round=seen.round,
+    )
     confirmed = _confirmed(found, ledger, config) if aside else found.fooled
     done = done_of(shard, data.names, x, found, confirmed, info, time.perf_counter() - started)
     if found.evaded.pool is not None:
@@ -163,6 +173,8 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     if not config.cache:
         done = dataclasses.replace(done, distinct=_distinct(store, ledger))
     store.finish(shard.name, done.to_json(), let_go=shard.name)
+    assert checkpoints is not None
+    checkpoints.remove()
     return None
 
 
