@@ -228,6 +228,8 @@ def ablation() -> Iterator[Job]:
         for arguments in ABLATION:
             for seed in seeds:
                 yield Job(limit, "genepool", arguments, seed, why="ablation")
+    for seed in SEEDS:
+        yield Job(ROBUST_LINF, "genepool", {"squares": False}, seed, why="ablation")
 
 
 def transfer() -> Iterator[Job]:

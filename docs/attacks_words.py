@@ -140,6 +140,7 @@ PARTS = {
     "breed=false": "no genes bred of genes (`breed=false`)",
     "prior=false": "what is known of changes does not carry over, only genes (`prior=false`)",
     "cohort=4": "cohorts of at most 4 images (`cohort=4`)",
+    "squares=false": "no squares where answers have long been in vain (`squares=false`)",
 }
 
 TRANSFER = """
@@ -195,10 +196,12 @@ What fooled one image often fools another. So what fooled earlier images is trie
    every answer as in Kalman's filter. Each question goes as far as the limit allows along what is believed, and a
    little astray, where much may be had and little is known. So every question may fool, and every answer teaches,
    whether it was better or not. While large changes bring the margin down within a few answers, L-inf turns tiles
-   round and repaints squares instead, as Square does: there a slope says little. Which waves a classifier feels,
-   and what changes do to a class on the average, is learned across images: the next one begins with it. With few
-   pixels the steps are those of Sparse-RS, biased by what changes did to earlier images. Where a classifier answers
-   with labels only there is no margin, and RayS goes on after the genes.
+   round and repaints squares instead, as Square does: there a slope says little. And once 64 answers in a row have
+   brought nothing, squares take turns with the belief: networks that were trained to withstand small changes answer
+   to large ones only. Which waves a classifier feels, and what changes do to a class on the average, is learned
+   across images: the next one begins with it. With few pixels the steps are those of Sparse-RS, biased by what
+   changes did to earlier images. Where a classifier answers with labels only there is no margin, and RayS goes on
+   after the genes.
 3. **Breeding.** Whenever a pair of classes has 2, 4, 8, ... genes, one more is bred of them all.
 
 Its rules are exact, since sharing is dependence:

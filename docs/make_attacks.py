@@ -41,7 +41,8 @@ PICTURES = {
 }
 LINES = 8  # in a figure
 OURS, ALONE = "genepool", "genepool alone"
-ABLATED = "mnist-cnn-linf-0.3-1000", "mnist-cnn-linf-0.15-1000"
+LEARNED = "mnist-cnn-linf-0.3-1000", "mnist-cnn-linf-0.15-1000"  # whose learning curves are drawn
+ABLATED = *LEARNED, "mnist-robust-linf-0.3-5000"
 OTHER = "mnist99-linf-0.3-1000"
 
 
@@ -285,7 +286,7 @@ def _learning(groups: Mapping[str, Group]) -> Iterator[str]:
 
 def _curves(groups: Mapping[str, Group]) -> list[str]:
     """Groups whose learning curve is drawn: those of L-inf with several runs."""
-    return [name for name in ABLATED if name in groups and (entry := groups[name].entry(OURS)) and len(entry.runs) > 1]
+    return [name for name in LEARNED if name in groups and (entry := groups[name].entry(OURS)) and len(entry.runs) > 1]
 
 
 def _ablation(groups: Mapping[str, Group]) -> Iterator[str]:

@@ -136,6 +136,13 @@ def test_otherwise_it_goes_on_as_it_did(ball: LpBall, vain: int, settings: dict[
     assert torch.equal(found, in_vain(ball, 0)) and float(found.float().mean()) > 0.2
 
 
+@pytest.mark.parametrize("squares", [True, False])
+def test_whoever_wants_no_squares_gets_none(squares: bool) -> None:
+    walk = GenePool(CUBE, squares=squares).walk
+    assert (walk.late > 0) == squares and replace(walk, late=BallWalk(CUBE).late) == BallWalk(CUBE)
+    assert GenePool(FewPixels(3), squares=squares).walk == PixelWalk(3)
+
+
 def test_answers_in_vain_are_counted_until_they_are_many_and_then_for_good() -> None:
     algorithm, x = GenePool(CUBE, sharing=None), gray(2, (1, 8, 8))
     labels, clean = torch.zeros(2, dtype=torch.int64), torch.full((2,), 4.0).double()

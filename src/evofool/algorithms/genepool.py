@@ -112,6 +112,7 @@ class GenePool:
         decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
             gene.
         prior: begin from what earlier images have taught of changes, and not only from their genes.
+        squares: repaint squares where answers have long been in vain, see `BallWalk`.
         then: another attack that goes on in place of the walk; needed where a classifier says labels only, and margins
             tell no more than whether an image is fooled.
         starts: beginnings of a walk that are tried before that.
@@ -127,6 +128,7 @@ class GenePool:
     decay: Annotated[float, Gt(0)] = 5.0
     later: Annotated[float, Gt(0)] = 10.0
     prior: bool = True
+    squares: bool = True
     then: Any = None
     starts: Annotated[int, Ge(0)] = 16
 
@@ -137,7 +139,7 @@ class GenePool:
     @property
     def walk(self) -> Any:
         """Within the limit, see `walks`."""
-        return walk_for(self.encoding, self.prior)
+        return walk_for(self.encoding, self.prior, self.squares)
 
     def numbers(self, image_shape: tuple[int, int, int]) -> int:
         """How many numbers the search of one image holds, about."""

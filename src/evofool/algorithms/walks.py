@@ -27,12 +27,13 @@ from .ball_walk import BallWalk
 from .sparse_rs import smallest
 
 
-def walk_for(encoding: Any, prior: bool = True) -> Any:
+def walk_for(encoding: Any, prior: bool = True, squares: bool = True) -> Any:
     """The walk within a limit.
 
     Args:
         encoding: the limit.
         prior: begin from what earlier images have taught of changes.
+        squares: within a ball, repaint squares where answers have long been in vain.
 
     Raises:
         SpecError: there is none.
@@ -40,7 +41,7 @@ def walk_for(encoding: Any, prior: bool = True) -> Any:
     if isinstance(encoding, FewPixels):
         return PixelWalk(encoding.pixels, prior)
     if isinstance(encoding, LpBall):
-        return BallWalk(encoding, prior)
+        return BallWalk(encoding, prior) if squares else BallWalk(encoding, prior, late=0.0)
     raise SpecError("genepool attacks L-inf, L2 and a number of pixels; sparse-rs attacks a patch or a frame")
 
 

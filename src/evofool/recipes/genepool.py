@@ -43,6 +43,7 @@ def recipe(
     capacity: Annotated[int, Ge(1)] = 1000,
     breed: bool = True,
     prior: bool = True,
+    squares: bool = True,
 ) -> GenePool:
     """A shared pool of genes.
 
@@ -55,6 +56,7 @@ def recipe(
         capacity: genes at most.
         breed: make genes of genes.
         prior: begin from what earlier images have taught of changes, and not only from their genes.
+        squares: within L-inf, let squares take turns with the belief once answers have long been in vain.
     """
     sharing = Sharing(lag=lag, largest=cohort, horizon=horizon, capacity=capacity, breed=breed)
     then = None
@@ -65,5 +67,6 @@ def recipe(
                 "class; `evofool list recipes` tells which others do with labels"
             )
         then = rays.recipe(setting)
-    found = GenePool(setting.threat.encoding, sharing=None if independent else sharing, prior=prior, then=then)
+    shared = None if independent else sharing
+    found = GenePool(setting.threat.encoding, sharing=shared, prior=prior, squares=squares, then=then)
     return replace(found, **WITHIN_L2) if setting.threat.norm == "l2" else found
