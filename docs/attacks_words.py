@@ -195,10 +195,9 @@ What fooled one image often fools another. So what fooled earlier images is trie
    slope: a Gaussian over waves of the image (its cosine transform over rows, columns and channels), corrected after
    every answer as in Kalman's filter. Each question goes as far as the limit allows along what is believed, and a
    little astray, where much may be had and little is known. So every question may fool, and every answer teaches,
-   whether it was better or not. While large changes bring the margin down within a few answers, L-inf turns tiles
-   round and repaints squares instead, as Square does: there a slope says little. And once 64 answers in a row have
-   brought nothing, squares take turns with the belief: networks that were trained to withstand small changes answer
-   to large ones only. Which waves a classifier feels, and what changes do to a class on the average, is learned
+   whether it was better or not. Once 64 answers in a row have brought nothing, squares repainted as by Square take
+   turns with that within L-inf: networks that were trained to withstand small changes answer to large ones only.
+   Which waves a classifier feels, and what changes do to a class on the average, is learned
    across images: the next one begins with it. With few pixels the steps are those of Sparse-RS, biased by what
    changes did to earlier images. Where a classifier answers with labels only there is no margin, and RayS goes on
    after the genes.

@@ -655,10 +655,10 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
     x = stream(4)["x"].integers(256, 1, 6, 7).float() / 255
     model = made.open(x, torch.zeros(4, dtype=torch.int64), empty((1, 6, 7), CLASSES))
     best = made.begin(x, model, stream(4))
-    ahead, stepped = torch.tensor([1.0, 4.0, 20.0, torch.inf], dtype=torch.float64), torch.ones(4, dtype=torch.bool)
+    stepped = torch.ones(4, dtype=torch.bool)
     for number in range(6):
         share, vain = torch.full((4,), 0.5 / (1 + number)).double(), torch.tensor([0, 0, 200, 200])
-        new = made.step(x, best, model, share, ahead, vain, stream(4).at(number))
+        new = made.step(x, best, model, share, vain, stream(4).at(number))
         kept = encoding.repair(new[:, None], x)
         assert bool(encoding.holds(encoding.decode(kept, x), x).all())
         if isinstance(encoding, LpBall):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import torch
 
-from .. import belief, genome
+from .. import belief
 from ..belief import Belief
 from ..encodings.perturbation import LpBall
 from ..pool import Pool
@@ -34,11 +35,9 @@ class BallWalk:
     astray is drawn by the covariance of the belief, so it goes where much may be had and little is known; of a share of
     the steps within one band of waves, so that bands can be told apart.
 
-    Where a slope says little, L-inf goes another way: it turns some tiles of the best perturbation round, or repaints a
-    square, after Square (Andriushchenko et al. 2020), half of the squares as the belief has it. It does so as long as
-    that would take only a few more answers at the rate so far: large changes fool soon there. And once many answers in
-    a row have brought nothing, squares of any size take turns with the belief: it sits in a corner, as of networks that
-    answer to large changes alone.
+    Once many answers in a row have brought nothing, L-inf lets squares of any size take turns with that, repainted in
+    the best perturbation after Square (Andriushchenko et al. 2020), half of them as the belief has it: some networks
+    answer to large changes alone, and a belief of their slope sits in a corner.
 
     Attributes:
         ball: the limit.
@@ -46,10 +45,7 @@ class BallWalk:
         astray: how far at first, as a multiple of the way along the belief.
         fade: steps after which that is halved (then a third, a fourth, ...).
         narrow: share of the steps that go astray within one band.
-        brisk: so many more answers are a few.
-        turns: share of the brisk steps that turn tiles, at most.
-        settle: so many times the share of the pixels that a brisk step changes is that chance, if it is less.
-        tile: side of the tiles, in pixels.
+        tile: side of the tiles that L-inf begins with, in pixels.
         patience: so many answers in a row that brought nothing are many.
         late: share of the steps from then on that repaint a square.
         widest: the largest of these squares, in shares of the pixels; the logarithm of the side is uniform.
@@ -60,9 +56,6 @@ class BallWalk:
     astray: float = 0.6
     fade: float = 200.0
     narrow: float = 0.3
-    brisk: float = 5.0
-    turns: float = 0.8
-    settle: float = 11.0
     tile: int = 2
     patience: int = 64
     late: float = 0.5
@@ -93,25 +86,20 @@ class BallWalk:
         best: Tensor,
         model: Belief,
         share: Float[Tensor, " B"],
-        ahead: Float[Tensor, " B"],
         vain: Int[Tensor, " B"],
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """One more."""
-        brisk = late = torch.zeros_like(ahead, dtype=torch.bool)
-        if self.ball.norm == "linf":
-            brisk = ahead < self.brisk
-            late = ~brisk & (vain >= self.patience)
-            if bool(late.any()):
-                late = late & (rng["late"].uniform(1)[:, 0] < self.late)
-        jumps = (brisk | late).nonzero().squeeze(1)
-        if len(jumps) == len(x):
-            return self._jumped(x, best, model, share, late, rng)
+        long = vain >= self.patience
+        if self.ball.norm == "l2" or not bool(long.any()):
+            return self._led(x, best, model, rng)
+        late = (long & (rng["late"].uniform(1)[:, 0] < self.late)).nonzero().squeeze(1)
+        if len(late) == len(x):
+            return self._painted(x, best, model.mean, rng)
         new = self._led(x, best, model, rng)
-        if len(jumps):
-            some = genome.rows(replace(model, gone=model.mean), jumps)  # a square needs the mean alone
-            jumped = self._jumped(x[jumps], best[jumps], some, share[jumps], late[jumps], rng.rows(jumps.tolist()))
-            new = new.index_copy(0, jumps, jumped)
+        if len(late):
+            squares = self._painted(x[late], best[late], model.mean[late], rng.rows(late.tolist()))
+            new = new.index_copy(0, late, squares)
         return new
 
     def _led(self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, rng: Stream) -> Float[Tensor, "B C H W"]:
@@ -128,44 +116,19 @@ class BallWalk:
             new = torch.where(same[:, None, None, None], self._within(x, basis.change(other * straight + way)), new)
         return torch.where(differs(new, best)[:, None, None, None], new, -new)
 
-    def _jumped(
-        self,
-        x: Float[Tensor, "B C H W"],
-        best: Tensor,
-        model: Belief,
-        share: Float[Tensor, " B"],
-        late: Bool[Tensor, " B"],
-        rng: Stream,
-    ) -> Float[Tensor, "B C H W"]:
-        """Some tiles turned round, or a square repainted; of a share of the pixels, or of any where it is late."""
-        pixels = x.shape[2] * x.shape[3]
-        most = max(1.0, self.widest * pixels)
-        wide = most ** rng["wide"].uniform(1, dtype=torch.float64)[:, 0] / pixels
-        painted = self._painted(x, best, model, torch.where(late, wide, share), rng)
-        if bool(late.all()):
-            return painted
-        turns = ~late & (rng["turns"].uniform() < (self.settle * share).clamp(max=self.turns))
-        return torch.where(turns[:, None, None, None], self._turned(best, share, rng), painted)
-
-    def _turned(self, best: Float[Tensor, "B C H W"], share: Float[Tensor, " B"], rng: Stream) -> Tensor:
-        """About a share of the tiles of each channel turned round, and one at least."""
-        _, channels, height, width = best.shape
-        drawn = rng["turned"].uniform(channels, -(-height // self.tile), -(-width // self.tile))
-        least = drawn.flatten(1).amin(1)[:, None, None, None]
-        chosen = (drawn < share.float()[:, None, None, None]) | (drawn == least)
-        return torch.where(enlarged(chosen, self.tile, height, width), -best, best)
-
     def _painted(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, model: Belief, share: Float[Tensor, " B"], rng: Stream
+        self, x: Float[Tensor, "B C H W"], best: Tensor, mean: Float[Tensor, "B K"], rng: Stream
     ) -> Float[Tensor, "B C H W"]:
-        """A square of about a share of the pixels in +eps or -eps, half of the time as the belief has it."""
+        """A square of any size in +eps or -eps, half of the time as the belief has it."""
         eps, (height, width) = self.ball.eps, x.shape[2:]
-        side = (share * height * width).sqrt().round().long().clamp(1, max(1, min(height, width) - 1))
+        widest = max(1.0, math.sqrt(self.widest * height * width))
+        side = (widest ** rng["wide"].uniform(1, dtype=torch.float64)[:, 0]).round().long()
+        side = side.clamp(max=max(1, min(height, width) - 1))
         places = rng["place"].uniform(2, dtype=torch.float64)
         top, left = (places[:, 0] * (height - side + 1)).long(), (places[:, 1] * (width - side + 1)).long()
         inside = window(top, left, side, height, width)
         drawn = square_signs(x, best, inside, eps, rng)
-        mass = (_waves(x).change(model.mean) * inside[:, None]).flatten(2).sum(2)
+        mass = (_waves(x).change(mean) * inside[:, None]).flatten(2).sum(2)
         hint = torch.where(inside[:, None], torch.where(mass >= 0, eps, -eps)[..., None, None], best)
         follow = rng["follow"].bits(1)[:, 0] & (mass != 0).any(1) & differs(hint, best)
         return torch.where(follow[:, None, None, None], hint, drawn)

@@ -221,9 +221,7 @@ class GenePool:
         fresh = (state.tried < 0).all(1)
         start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
         share = start / (1 + torch.where(fresh, state.steps - 1, state.steps).clamp(min=0) / decay)
-        gone = state.clean - state.fitness
-        ahead = torch.where(gone > 0, state.told * state.fitness / gone.clamp(min=1e-12), torch.inf)
-        new: Tensor = self.walk.step(state.x, state.best, state.model, share, ahead, state.vain, rng)
+        new: Tensor = self.walk.step(state.x, state.best, state.model, share, state.vain, rng)
         first = state.told == 0
         if bool(first.any()):
             new = torch.where(first[:, None, None, None], self.walk.begin(state.x, state.model, rng), new)

@@ -2,11 +2,11 @@
 
 A walk has `learn(...)`: what it holds to be true of an image after an answer, given by how much the image that was
 asked about differs from the best one so far, begun by `open(...)` from what the images before have taught;
-`begin(...)`, a first perturbation; `step(...)`, another one, given about which share of the pixels is to change, how
-many more answers would do at the rate so far, and how many in a row have brought nothing, if the walk asks that
-(`patience`: when that is for good, see `genepool.State`); `lesson(...)`, what is to be told to later images; `kept(x,
-repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do before
-the image cut it off, for use on another image; and `blend(genes)`, one of several.
+`begin(...)`, a first perturbation; `step(...)`, another one, given about which share of the pixels is to change, and
+how many answers in a row have brought nothing, if the walk asks that (`patience`: when that is for good, see
+`genepool.State`); `lesson(...)`, what is to be told to later images; `kept(x, repaired)`: what of a perturbation to
+go on from; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it off, for use on another
+image; and `blend(genes)`, one of several.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ class PixelWalk:
         best: Tensor,
         model: Hints,
         share: Float[Tensor, " B"],
-        ahead: Float[Tensor, " B"],
         vain: Int[Tensor, " B"],
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
