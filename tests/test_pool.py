@@ -16,7 +16,7 @@ import torch
 from evofool import evasion, recipes
 from evofool import pool as pools
 from evofool.algorithms.genepool import ALIKE, GenePool, State
-from evofool.algorithms.walks import BallWalk, PixelWalk, walk_for
+from evofool.algorithms.walks import BallWalk, Pace, PixelWalk, walk_for
 from evofool.classifiers.fake import Linear
 from evofool.contracts import Evaluated, Victims
 from evofool.encodings.perturbation import FewPixels, Frame, LpBall
@@ -657,8 +657,8 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
     best = made.begin(x, model, stream(4))
     stepped = torch.ones(4, dtype=torch.bool)
     for number in range(6):
-        share, vain = torch.full((4,), 0.5 / (1 + number)).double(), torch.tensor([0, 0, 200, 200])
-        new = made.step(x, best, model, share, vain, stream(4).at(number))
+        pace = Pace(torch.tensor([True, False, True, False]), torch.full((4,), number), torch.tensor([0, 0, 200, 200]))
+        new = made.step(x, best, model, pace, stream(4).at(number))
         kept = encoding.repair(new[:, None], x)
         assert bool(encoding.holds(encoding.decode(kept, x), x).all())
         if isinstance(encoding, LpBall):

@@ -12,7 +12,7 @@ import torch
 
 from evofool import belief
 from evofool import pool as pools
-from evofool.algorithms.ball_walk import BallWalk, differs
+from evofool.algorithms.ball_walk import BallWalk, Pace, differs
 from evofool.algorithms.genepool import GenePool
 from evofool.algorithms.random_search import RandomSearch
 from evofool.algorithms.walks import PixelWalk, walk_for
@@ -56,7 +56,7 @@ def nothing(x: torch.Tensor, spectrum: torch.Tensor | None = None, mean: torch.T
 
 def step(walk: BallWalk, x: torch.Tensor, best: torch.Tensor, model: Belief, rng: Stream) -> torch.Tensor:
     zeros = torch.zeros(len(x), dtype=torch.int64)
-    return walk.step(x, best, model, zeros + 0.3, zeros, rng)
+    return walk.step(x, best, model, Pace(zeros > 0, zeros, zeros), rng)
 
 
 def learned(
@@ -83,7 +83,7 @@ def in_vain(ball: LpBall, vain: int, count: int = 400, **settings: float) -> tor
     walk, x = BallWalk(ball, **settings), gray(count, (1, 20, 20))
     best = walk.begin(x, nothing(x), many(count))
     zeros = torch.zeros(count, dtype=torch.int64)
-    new = walk.step(x, best, nothing(x), zeros + 0.1, zeros + vain, many(count).at(1))
+    new = walk.step(x, best, nothing(x), Pace(zeros > 0, zeros + vain, zeros + vain), many(count).at(1))
     return (new != best)[:, 0]
 
 
@@ -284,7 +284,7 @@ def test_some_steps_are_narrow(share: float) -> None:
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=["linf", "l2"])
-def test_the_same_image_is_not_asked_about_again(ball: LpBall) -> None:
+def test_the_same_perturbation_is_not_asked_about_again(ball: LpBall) -> None:
     """However sure the belief is, and has long been, and although the best is just where it leads."""
     x = noise(30)
     basis, walk = waves(SHAPE), BallWalk(ball)
@@ -297,7 +297,7 @@ def test_the_same_image_is_not_asked_about_again(ball: LpBall) -> None:
     for generation in range(5):
         for careful in (walk, sure):
             assert bool(differs(step(careful, x, there, model, stream(30).at(generation)), there).all())
-            kept = walk.intent(x, ball.repair(there[:, None], x)[:, 0])  # which is what a search holds on to
+            kept = walk.kept(x, ball.repair(there[:, None], x)[:, 0])  # which is what a search holds on to
             assert bool(differs(step(careful, x, kept, model, stream(30).at(generation)), kept).all())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -25,6 +26,20 @@ def differs(first: Float[Tensor, "B C H W"], second: Float[Tensor, "B C H W"]) -
 def enlarged(tiles: Tensor, side: int, height: int, width: int) -> Tensor:
     """Tiles [B C h w] as pixels."""
     return tiles.repeat_interleave(side, 2)[:, :, :height].repeat_interleave(side, 3)[:, :, :, :width]
+
+
+class Pace(NamedTuple):
+    """How far each of B walks is.
+
+    Attributes:
+        fresh: [B], whether it began from nothing; the others began from a gene.
+        steps: [B], so many it has made.
+        vain: [B], answers since one brought something, see `genepool.State`.
+    """
+
+    fresh: Bool[Tensor, " B"]
+    steps: Int[Tensor, " B"]
+    vain: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,11 @@ class BallWalk:
         x: Float[Tensor, "B C H W"],
         best: Tensor,
         model: Belief,
-        share: Float[Tensor, " B"],
-        vain: Int[Tensor, " B"],
+        pace: Pace,
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """One more."""
-        long = vain >= self.patience
+        long = pace.vain >= self.patience
         if self.ball.norm == "l2" or not bool(long.any()):
             return self._led(x, best, model, rng)
         late = (long & (rng["late"].uniform(1)[:, 0] < self.late)).nonzero().squeeze(1)

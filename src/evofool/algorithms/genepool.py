@@ -7,9 +7,10 @@ Ours. An image is attacked in two parts:
    predicted anew. The gene that most likely fools comes next, as long as its chance, or what it is expected to take off
    the margin, is worth a query.
 2. Then it walks (see `walks`) from the best perturbation so far. Within L-inf and L2 it follows a belief of what
-   changes do to the margin, corrected after each answer (see `belief`), in steps of full size, and no schedule over a
-   budget: so a run that is cut earlier is the beginning of a longer one. With few pixels it exchanges ever fewer of
-   them, biased by a linear model of what changes do. Both begin from what the images before have learned. Where a
+   changes do to the margin, corrected after each answer (see `belief`), in steps of full size; once answers have long
+   brought nothing, it repaints squares as well. With few pixels it exchanges ever fewer of them, biased by a linear
+   model of what changes do. There is no schedule over a budget: so a run that is cut earlier is the beginning of a
+   longer one. Both begin from what the images before have learned. Where a
    classifier says labels only there is no margin to walk down: some beginnings of a walk are tried, and then another
    attack (`then`) goes on.
 What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
@@ -18,7 +19,8 @@ Without a pool (`sharing` None) only the second part is left: each image by itse
 
 That a slope can be estimated from answers, and better with a prior, is from Ilyas, Engstrom, Madry, Prior
 Convictions, ICLR 2019; here it is one Gaussian, whose mean and covariance are both used to choose the next question.
-The steps of few pixels are those of Sparse-RS (Croce et al. 2022), on a schedule of our own. That one perturbation
+The squares are those of Square (Andriushchenko et al. 2020), the steps of few pixels those of Sparse-RS (Croce et al.
+2022), on a schedule of our own. That one perturbation
 fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017; correcting a
 linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
 """
@@ -41,7 +43,7 @@ from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
 from ..sharing import Sharing
 from ..spec import check
-from .walks import walk_for
+from .walks import Pace, walk_for
 
 ALIKE = (0.35, 0.65)  # correlation of two genes over the images of a class: of any two, and more of like ones
 
@@ -107,10 +109,6 @@ class GenePool:
         candidates: genes that one image chooses among: those with the best chances on its class.
         chance: a gene that fools with this probability is worth a query.
         gain: so is one that is expected to take this share off the margin, from the best so far.
-        first: share of the pixels that the first step of a walk changes, if it begins from nothing.
-        after: the same, if it begins from a gene.
-        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
-            gene.
         prior: begin from what earlier images have taught of changes, and not only from their genes.
         squares: repaint squares where answers have long been in vain, see `BallWalk`.
         then: another attack that goes on in place of the walk; needed where a classifier says labels only, and margins
@@ -123,10 +121,6 @@ class GenePool:
     candidates: Annotated[int, Ge(1)] = 32
     chance: Annotated[float, Gt(0), Le(1)] = 0.12
     gain: Annotated[float, Ge(0)] = 0.03
-    first: Annotated[float, Gt(0), Le(1)] = 0.3
-    after: Annotated[float, Gt(0), Le(1)] = 0.07
-    decay: Annotated[float, Gt(0)] = 5.0
-    later: Annotated[float, Gt(0)] = 10.0
     prior: bool = True
     squares: bool = True
     then: Any = None
@@ -218,10 +212,8 @@ class GenePool:
 
     def _stepped(self, state: State, rng: Stream) -> Float[Tensor, "B C H W"]:
         """One step of the walk; its beginning, where there is nothing yet."""
-        fresh = (state.tried < 0).all(1)
-        start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
-        share = start / (1 + torch.where(fresh, state.steps - 1, state.steps).clamp(min=0) / decay)
-        new: Tensor = self.walk.step(state.x, state.best, state.model, share, state.vain, rng)
+        pace = Pace((state.tried < 0).all(1), state.steps, state.vain)
+        new: Tensor = self.walk.step(state.x, state.best, state.model, pace, rng)
         first = state.told == 0
         if bool(first.any()):
             new = torch.where(first[:, None, None, None], self.walk.begin(state.x, state.model, rng), new)

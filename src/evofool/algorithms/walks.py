@@ -2,11 +2,10 @@
 
 A walk has `learn(...)`: what it holds to be true of an image after an answer, given by how much the image that was
 asked about differs from the best one so far, begun by `open(...)` from what the images before have taught;
-`begin(...)`, a first perturbation; `step(...)`, another one, given about which share of the pixels is to change, and
-how many answers in a row have brought nothing, if the walk asks that (`patience`: when that is for good, see
-`genepool.State`); `lesson(...)`, what is to be told to later images; `kept(x, repaired)`: what of a perturbation to
-go on from; `intent(x, repaired)`: what a perturbation was meant to do before the image cut it off, for use on another
-image; and `blend(genes)`, one of several.
+`begin(...)`, a first perturbation; `step(...)`, another one, given how far the walk is (`Pace`; once so many answers in
+a row have brought nothing as its `patience` says, that is for good); `lesson(...)`, what is to be told to later images;
+`kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do
+before the image cut it off, for use on another image; and `blend(genes)`, one of several.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ..pool import Pool
 from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
 from ..waves import waves
-from .ball_walk import BallWalk
+from .ball_walk import BallWalk, Pace
 from .sparse_rs import smallest
 
 
@@ -69,12 +68,19 @@ class PixelWalk:
         pixels: that may change.
         prior: follow what earlier images have taught.
         guided: share of the new pixels that follow it.
+        first, after: share of the pixels that the first step exchanges, from nothing and from a gene.
+        decay, later: steps after which that share is halved (then a third, a fourth, ...), from nothing and from a
+            gene.
         patience: never lost.
     """
 
     pixels: int
     prior: bool = True
     guided: float = 0.5
+    first: float = 0.3
+    after: float = 0.07
+    decay: float = 5.0
+    later: float = 10.0
     patience: int = 1 << 40
 
     def numbers(self, image_shape: tuple[int, int, int]) -> int:
@@ -96,11 +102,13 @@ class PixelWalk:
         x: Float[Tensor, "B C H W"],
         best: Tensor,
         model: Hints,
-        share: Float[Tensor, " B"],
-        vain: Int[Tensor, " B"],
+        pace: Pace,
         rng: Stream,
     ) -> Float[Tensor, "B C H W"]:
         """Some pixels exchanged."""
+        fresh, steps = pace.fresh, pace.steps
+        start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
+        share = start / (1 + torch.where(fresh, steps - 1, steps).clamp(min=0) / decay)
         return self._exchanged(x, best, share, model.prior, rng)
 
     def learn(
