@@ -130,6 +130,33 @@ def test_sizes_that_answer_otherwise_by_one_bit_and_all_below_them_are_not_taken
 
 
 @pytest.mark.parametrize(
+    ("otherwise", "left", "between"), [((), SIZES, [12, 20, 24, 28]), ((4, 8), [16], [20, 24, 28])]
+)
+def test_sizes_in_between_are_tried_in_a_turn_of_their_own(otherwise, left, between):
+    """Again when filling has taken as much as trying; and none below the smallest that is taken."""
+    classifier = Watched(otherwise=otherwise)
+    ledger = one_by_one(classifier, ENOUGH)
+    assert sizes_of(ledger) == tuple(left)
+    takes = FULL + sum(-(-FULL // size) * size for size in between)
+    enough = -(-takes // 3)  # 13 rows in a call of 16
+
+    def ask(rows: int) -> None:
+        ledger.ask(images(rows), torch.zeros(rows, dtype=torch.int64))
+
+    for _ in range(enough - 1):
+        ask(13)
+    assert sizes_of(ledger) == tuple(left), "tried too early"
+    before = len(classifier.sizes)
+    ask(13)
+    tried = classifier.sizes[before:]
+    assert sum(tried[:-1]) == takes, "trying took more than was spent on filling"
+    assert set(tried[:-1]) == {FULL, *between}
+    assert sizes_of(ledger) == tuple(sorted((*left, *between)))
+    ask(18)
+    assert classifier.sizes[-1] == 20
+
+
+@pytest.mark.parametrize(
     "error", [TargetError("no"), OutOfMemoryError("no"), TargetError("no", fatal=True), RuntimeError("no")]
 )
 def test_smaller_calls_that_fail_are_not_taken_and_harm_nobody(error):

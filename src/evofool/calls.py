@@ -86,7 +86,7 @@ class Calls:
             return
         self._wasted += sum(self._plan(rows, full)) - rows
         sizes = [size for size in self._turns[0] if size > min(self.sizes, default=0)]  # below, one answers otherwise
-        if not sizes or self._wasted < self._full * (1 + len(sizes)):
+        if not sizes or self._wasted < _takes(self._full, sizes):
             return
         self._wasted, self._turns = 0, self._turns[1:]
         try:
@@ -110,8 +110,13 @@ class Calls:
 _tried: weakref.WeakKeyDictionary[Classifier, dict[tuple[int, ...], tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
 
+def _takes(full: int, sizes: Sequence[int]) -> int:
+    """Rows that trying these sizes takes: a full call, and the same images in calls of each."""
+    return full + sum(-(-full // size) * size for size in sizes)
+
+
 def _turns(full: int) -> list[list[int]]:
-    """Sizes that are tried together: 4, 8, 16, ...; then those in between, three from one to the next."""
+    """Sizes that are tried together: 4, 8, 16, ...; then multiples of 4 in between, at most three each time."""
     powers = [size for power in range(20) if (size := SMALLEST << power) < full]
     between = {size * quarters // 4 for size in powers for quarters in (5, 6, 7)}
     turns = [powers, sorted(size for size in between if size < full and size % SMALLEST == 0)]
