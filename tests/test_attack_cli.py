@@ -23,6 +23,7 @@ from evofool.checkpoint import Checkpoints
 from evofool.cli import app
 from evofool.data import load_data
 from evofool.errors import SpecError
+from evofool.store import Store
 from evofool.studies.attack import given, planning
 from evofool.threat import Goal, threat
 from test_cli import evofool, here
@@ -723,11 +724,19 @@ def test_a_budget_holds_even_for_a_run_that_is_killed(
     assert max(count["issued"] for count in counts) <= 10 and sum(count["lost"] for count in counts) > 0
 
 
-@pytest.mark.parametrize("recipe", ["square", "genepool"])
+@pytest.mark.parametrize(
+    ("net", "more"),
+    [
+        ("animals", "--recipe square"),
+        ("animals", "--recipe genepool"),
+        ("labels", "--recipe genepool --eps 0.1"),
+        ("animals", "--recipe genepool --target random --no-cache --shrink --confirm 1"),
+    ],
+)
 def test_a_run_that_is_stopped_goes_on_from_its_checkpoint(
-    recipe: str, folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, short_report: None
+    net: str, more: str, folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, short_report: None
 ) -> None:
-    arguments = words(folders, "animals", "sorted", "--recipe", recipe, "-q")
+    arguments = words(folders, net, "sorted", *more.split(), "-q")
     assert here(*arguments, "-o", str(tmp_path / "whole")).returncode == 0
     monkeypatch.setitem(Checkpoints.__init__.__kwdefaults__, "every", 0.0)
     saved: list[int] = []
@@ -751,9 +760,33 @@ def test_a_run_that_is_stopped_goes_on_from_its_checkpoint(
     assert bare(tmp_path / "run") == bare(tmp_path / "whole")
     counts = [study(tmp_path / name)["ledger"]["searches"] for name in ("run", "whole")]
     assert counts[0] == counts[1], "something was asked twice"
-    if recipe == "genepool":
+    if "genepool" in more:
         pool = [(tmp_path / name / "pool.safetensors").read_bytes() for name in ("run", "whole")]
         assert pool[0] == pool[1]
+
+
+def test_a_run_that_is_stopped_when_all_is_spent_comes_to_the_same_end(
+    folders: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, short_report: None
+) -> None:
+    """Its rounds are made again from the stored answers, though nothing is left of the budget of all together."""
+    arguments = words(folders, "animals", "sorted", "--budget", "8", "--budget-total", "120", "--shrink", "-q")
+    assert here(*arguments, "-o", str(tmp_path / "whole")).returncode == 0
+    issued = [count["issued"] for count in study(tmp_path / "whole")["ledger"]["searches"].values()]
+    assert max(issued) > 8 and sum(issued) == 120, "nobody waited for what others left, or something is left of it"
+    real = Store.finish
+
+    def stops(store: Store, name: str, *given: Any, **more: Any) -> None:
+        if name.startswith("images"):
+            raise KeyboardInterrupt
+        real(store, name, *given, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "finish", stops)
+        assert here(*arguments, "-o", str(tmp_path / "run")).returncode == 130
+    assert not list((tmp_path / "run").glob("state/*.json")), "it would not begin anew"
+    resumed = here("resume", str(tmp_path / "run"), "--trust-code", "-q")
+    assert resumed.returncode == 0, resumed.stderr
+    assert bare(tmp_path / "run") == bare(tmp_path / "whole")
 
 
 # ---- wrong input

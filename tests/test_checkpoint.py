@@ -59,7 +59,7 @@ class Run:
             if progress.generation == kill:
                 raise Killed
             if save(progress.generation):
-                self.checkpoints(progress)
+                self.checkpoints(lambda: progress)
 
         return search.run(
             problem(),
@@ -204,9 +204,36 @@ def test_it_saves_once_in_so_many_seconds(tmp_path):
     run = Run(tmp_path, every=5.0, clock=lambda: now[0])
     folder, seen = tmp_path / "state", []
     for now[0] in (100.0, 104.9, 105.0, 109.0, 110.0):
-        run.checkpoints(run.start)
+        run.checkpoints(lambda: run.start)
         seen.append(len(list(folder.glob("*.json"))))
     assert seen == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("slow", ["where", "save"])
+def test_what_takes_long_is_done_less_often(tmp_path, monkeypatch, slow):
+    """One that took 1 second comes again after 20 at the earliest: whether it was to be made, or to be written."""
+    now = [100.0]
+
+    def passes(real):
+        def later(*given):
+            now[0] += 1.0
+            return real(*given)
+
+        return later
+
+    run = Run(tmp_path, every=5.0, clock=lambda: now[0])
+    where = lambda: run.start  # noqa: E731
+    if slow == "where":
+        where = passes(where)
+    else:
+        monkeypatch.setattr(run.store, "flush", passes(run.store.flush))
+    seen = []
+    for moment in (105.0, 111.5, 125.9, 126.0, 131.0, 147.0):
+        now[0] = moment
+        before = len(list((tmp_path / "state").glob("*.json"))), now[0]
+        run.checkpoints(where)
+        seen.append(now[0] > before[1])
+    assert seen == [True, False, False, True, False, True]
 
 
 def test_a_checkpoint_brings_the_events_before_it_to_the_disk(tmp_path):

@@ -14,7 +14,6 @@ import torch
 from evofool import evasion, recipes
 from evofool import pool as pools
 from evofool.checkpoint import Checkpoints
-from evofool.classifiers.fake import Linear
 from evofool.evasion import Evaded, evade, victims_of
 from evofool.ledger import Ledger
 from evofool.pool import Pool
@@ -80,6 +79,12 @@ class Way:
     folder: Path
     run: Callable[..., tuple[Evaded, Stops]]
 
+    def forget(self, slots: tuple[int, ...] = (0, 1)) -> None:
+        """Without checkpoints."""
+        for slot in slots:
+            for file in (self.folder / "state").glob(f"*.{slot}.*"):
+                file.unlink()
+
     @property
     def counts(self) -> list[int]:
         store = Store(self.folder / "ledger.sqlite", owner=True)
@@ -98,13 +103,12 @@ def way(
     total: int | None = None,
     pool: Pool | None = None,
     at_once: int | None = 3,
-    classifier: Linear | None = None,
 ) -> Way:
     """An attack that can be stopped; each call of `run` is another process, as far as anybody can tell."""
     folder.mkdir(exist_ok=True)
 
     def run(after: int | None = None, between: int = 0) -> tuple[Evaded, Stops]:
-        asked, x = classifier or net(), images()
+        asked, x = net(), images()
         budget = LONGER.get(name, 24)
         limit, goal = threat(norm, SIZES[norm], asked.info.image_shape), Goal()
         algorithm = recipes.algorithm(name, recipes.Setting(limit, goal, budget, asked.info), arguments)
@@ -192,15 +196,50 @@ def test_images_that_wait_for_a_larger_budget_are_held_too(name: str, tmp_path: 
     assert int(found.queries.max()) > 24, "nobody waited for a larger budget"
 
 
-def test_a_checkpoint_of_another_attack_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["square", "genepool"])
+@pytest.mark.parametrize("total", [60, 120, 10_000])
+@pytest.mark.parametrize("after", [None, 5])
+def test_rounds_that_are_made_again_know_nothing_of_what_was_spent_after_them(
+    name: str, total: int, after: int | None, tmp_path: Path
+) -> None:
+    """The budget of all together is spent by the end, which rounds before the end may not go by."""
+    cut = way(tmp_path, name, "linf", {}, total=total)
+    expected, first = cut.run(after, 1 << 30)
+    counts = cut.counts
+    assert total == 10_000 or sum(counts) == total, "it was not spent, so this would show nothing"
+    if after is None:
+        cut.forget()
+    found, again = cut.run(0, 1 << 30)
+    assert again.loaded == (0 if after is None else after) and (after is None or first.saved == after)
+    assert_same(found, expected)
+    assert cut.counts == counts, "something was asked twice"
+
+
+def damaged(folder: Path) -> None:
+    """One byte of each."""
+    for file in (folder / "state").glob("*.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+
+
+def of_another_attack(folder: Path) -> None:
+    """Whole, and under the same name."""
+    other = way(folder / "other", "ga", "linf", {})
+    with pytest.raises(Stopped):
+        other.run(5)
+    for file in (folder / "other" / "state").iterdir():
+        (folder / "state" / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.mark.parametrize("done", [damaged, of_another_attack])
+def test_a_checkpoint_that_cannot_be_used_is_passed_over(done: Callable[[Path], None], tmp_path: Path) -> None:
     """It is made again from the stored answers, of which none has to be asked again."""
     cut = way(tmp_path, "square", "linf", {})
     with pytest.raises(Stopped):
         cut.run(5)
-    for file in (tmp_path / "state").glob("*.safetensors"):
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content)
+    done(tmp_path)
+    assert list((tmp_path / "state").glob("*.safetensors"))
     found, again = cut.run()
     assert again.loaded == 0 and again.saved > 5
     expected, _ = (whole := way(tmp_path / "whole", "square", "linf", {})).run()
@@ -221,9 +260,10 @@ def test_how_far_it_was_is_told_at_once(tmp_path: Path) -> None:
         patch.setattr(evasion._Flight, "round", counted)
         cut = way(tmp_path, "square", "linf", {})
         with pytest.raises(Stopped):
-            cut.run(5)
-    before = [sum(column) for column in zip(*told, strict=True)]
-    assert before[0] > 0, "nobody was finished: this would show nothing"
+            cut.run(15)
+    before = [sum(column) for column in zip(*told[:15], strict=True)]
+    assert len(told) == 16, "a round more than the checkpoint knows of"
+    assert before[0] > told[0][0] > 0, "nobody was finished since the first round: this would show nothing"
     heard: list[tuple[int, int]] = []
     asked, x = net(), images()
     limit, goal = threat("linf", SIZES["linf"], asked.info.image_shape), Goal()

@@ -79,7 +79,7 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, float]:
 
         def on_generation(progress: search.Progress, _: Any) -> None:
             run.store.record("cost", progress.generation, {"fitness": progress.state.fitness.nanmean(1).tolist()})
-            checkpoints(progress)
+            checkpoints(lambda: progress)
 
         search.run(problem, ledger=ledger, on_generation=on_generation, **parts)
         run.store.finish("cost", {}, let_go="cost")

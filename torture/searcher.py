@@ -226,7 +226,7 @@ def run_arm(
             store.record(arm, now.generation, _event(now, active[told].tolist()))
         before = now.running
         if checkpoints is not None:
-            checkpoints(now)
+            checkpoints(lambda: now)
         if watch is not None:
             watch(now)
 

@@ -56,10 +56,12 @@ class Checkpoints:
         self._took = 0.0
         self._slot = 0
 
-    def __call__(self, progress: Progress) -> None:
-        """Save, if the last time is long enough ago."""
+    def __call__(self, where: Callable[[], Progress]) -> None:
+        """Save where the searches stand, if the last time is long enough ago; what `where` takes counts, too."""
         if self.due:
-            self.save(progress)
+            began = self._clock()
+            self.save(where())
+            self._took = self._saved - began
 
     @property
     def due(self) -> bool:
@@ -70,7 +72,6 @@ class Checkpoints:
         """Write a checkpoint; the one before it stays as the previous one."""
         from safetensors.torch import save as to_bytes
 
-        began = self._clock()
         self._ledger.store.flush()  # the events up to here
         content = to_bytes(_apart(_tensors(progress)))
         card = {
@@ -83,12 +84,13 @@ class Checkpoints:
         card["digest"] = _digest(card)
         # Two slots, written in turn: whichever write is cut off, the other one is whole.
         path = self._path(self._slot)
+        file = path.with_suffix(".safetensors")
         _unlink(path)
-        write_bytes(path.with_suffix(".safetensors"), content)
+        _unlink(file)  # so that there are never three
+        write_bytes(file, content)
         write_bytes(path, (json.dumps(card) + "\n").encode())
         self._slot = 1 - self._slot
         self._saved = self._clock()
-        self._took = self._saved - began
 
     def load(self, like: Progress) -> Progress | None:
         """The newest checkpoint that is whole, with the ledger brought to where it was; None where there is none.

@@ -67,17 +67,12 @@ class Evaded:
 class Keeps(Protocol):
     """Who keeps where an attack stands, so that it can go on from there; see `checkpoint.Checkpoints`."""
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to keep it."""
-        ...
-
     def load(self, like: Progress) -> Progress | None:
         """The last one that was kept, of the layout of `like`, with the ledger brought to where it was."""
         ...
 
-    def save(self, progress: Progress) -> None:
-        """Keep it."""
+    def __call__(self, where: Callable[[], Progress]) -> None:
+        """Keep it, if it is time; `where` says where it stands, which may take a while."""
         ...
 
 
@@ -282,8 +277,8 @@ def evade(
         tell(int((~progress.running).sum()), int(progress.success.sum()))
     while flight.board():
         tell(*flight.round())
-        if keeps and keeps.due:
-            keeps.save(flight.progress())
+        if keeps:
+            keeps(flight.progress)
     if flight.waiting:
         tell(flight.waiting, 0)
     return flight.land()
@@ -336,7 +331,7 @@ class _Flight:
             rows = torch.tensor(coming)
             self._air = _joined(self._air, self._born(rows))
             self._record.join(rows)
-        if self._air is None and self._parked and not spent_all(self._ledger):
+        if self._air is None and self._parked and self._goes_on():
             self._air, self._parked, self._limit = self._parked, None, self._limit + self._step
             self._ledger.budget = self._limit
         return self._air is not None
@@ -385,7 +380,7 @@ class _Flight:
         flown = Air(air.rows, air.rounds + 1, idle, state)
         self._line.note(air.rows, flown.rounds, state, ends)
         waits = (pauses & (idle < IDLE)).nonzero().squeeze(1)
-        if not self._extends or spent_all(self._ledger):
+        if not self._extends:
             waits = waits[:0]
         if len(waits):
             self._parked = _joined(self._parked, genome.rows(flown, waits))
@@ -425,6 +420,12 @@ class _Flight:
         if self._extends:
             self._ledger.budget = self._limit
 
+    def _goes_on(self) -> bool:
+        """Whether anything is left of the budget of all together; of rounds made again, whether it was then."""
+        ledger = self._ledger
+        spent = ledger.total is not None and ledger.store.total() >= ledger.total
+        return not spent or ledger.answered_before((self._tick,))
+
     def _born(self, rows: Int[Tensor, " b"]) -> Air:
         zeros = torch.zeros_like(rows)
         return Air(rows, zeros, zeros, self._of_pool(self._parts.algorithm.init)(rows_of(self._victims, rows)))
@@ -439,11 +440,6 @@ class _Flight:
         return _Crew(
             rows, victims.x, victims.labels, self._accounts[rows], self._rng.rows(rows.tolist()), self._before[rows]
         )
-
-
-def spent_all(ledger: Ledger) -> bool:
-    """Whether the budget for all together is spent."""
-    return ledger.total is not None and ledger.store.total() >= ledger.total
 
 
 def _at_once(info: ClassifierInfo, algorithm: Any, *, alone: bool) -> int:

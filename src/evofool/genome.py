@@ -79,9 +79,9 @@ def rows(value: G, index: Int[Tensor, " b"]) -> G:
     return _map(lambda t: t.index_select(0, index), value)
 
 
-def join(first: G, second: G) -> G:
-    """The searches of two values, one after the other."""
-    return _map(lambda a, b: torch.cat([a, b]), first, second)
+def join(*values: G) -> G:
+    """The searches of several values, one after the other."""
+    return _map(lambda *tensors: torch.cat(tensors), *values)
 
 
 def choose(which: Bool[Tensor, " B"], first: G, second: G) -> G:

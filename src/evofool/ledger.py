@@ -222,6 +222,10 @@ class Ledger:
         repeated[wanted] = False
         return repeated
 
+    def answered_before(self, key: tuple[object, ...]) -> bool:
+        """Whether the store has answers to a batch of the chain, so that asking it goes by what happened then."""
+        return self._durable and self.store.get(self.chain, _name(key, 0)) is not None
+
     def recall(self, batches: int) -> None:
         """Fill the cache from the first stored batches of the chain, for a search that goes on after them.
 
@@ -513,7 +517,7 @@ class _Request:
 
     def __init__(self, key: tuple[object, ...], part: int, rows: np.ndarray):
         self.key = key
-        self.name = ".".join(map(str, (*key, part)))
+        self.name = _name(key, part)
         self.rows = rows
         self.going = rows
         self.hits = rows[:0]
@@ -529,6 +533,11 @@ class _Request:
         """Send only those that are still to be sent and that the budget reaches."""
         if not reached.all():
             self.going = self.going[reached]
+
+
+def _name(key: tuple[object, ...], part: int) -> str:
+    """Under which a request is stored: the part of a batch."""
+    return ".".join(map(str, (*key, part)))
 
 
 def _starts(wanted: np.ndarray, size: int) -> range:

@@ -38,8 +38,9 @@ class Progress:
     """How far B searches are.
 
     Attributes:
-        generation: of the last answers; the initial population is generation 0, and -1 means nothing was asked.
-        state: the algorithm's, every tensor leading with B.
+        generation: of the last answers; the initial population is generation 0, and -1 means nothing was asked. Of an
+            attack, rounds made so far.
+        state: the algorithm's, every tensor leading with B; of an attack, its `evasion.Standing`.
         running: which searches go on; the others ran out of budget, or were told to stop at their first success.
         success: which searches have had a success.
     """

@@ -8,7 +8,6 @@ longer.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -176,7 +175,7 @@ class Shared:
 
     def standing(self, nobody: Any) -> Taught:
         """Where it stands; `nobody` is the state of no image."""
-        lessons = functools.reduce(genome.join, self._lessons.values(), self._algorithm.lessons(nobody))
+        lessons = genome.join(self._algorithm.lessons(nobody), *self._lessons.values())
         known = pools.to_bytes(self.pool) if self._learned else b""
         return Taught(
             pool=torch.frombuffer(bytearray(known), dtype=torch.uint8) if known else torch.zeros(0, dtype=torch.uint8),
@@ -203,9 +202,7 @@ class Shared:
         cohort = self._cohorts[self._learned]
         if any(image not in self._lessons for image in cohort):
             return False
-        lessons = self._lessons.pop(cohort[0])
-        for image in cohort[1:]:
-            lessons = genome.join(lessons, self._lessons.pop(image))
+        lessons = genome.join(*(self._lessons.pop(image) for image in cohort))
         blend = self._algorithm.blend if self._sharing.breed else None
         self.pool = self.pool.learn(lessons, capacity=self._sharing.capacity, blend=blend)
         self._learned += 1

@@ -196,7 +196,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
         event = record.event(progress, ledger.needed)
         if store and checkpoints:
             store.record(shard.name, progress.generation, event)
-            checkpoints(progress)
+            checkpoints(lambda: progress)
         tick(each, record.note())
 
     before: Ink | None = None

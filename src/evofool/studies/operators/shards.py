@@ -173,7 +173,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
         curves(progress, evaluated)
         if store and checkpoints:
             store.record(shard.name, progress.generation, curves.event())
-            checkpoints(progress)
+            checkpoints(lambda: progress)
         tick(each)
 
     last = run(
