@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import models
 from evofool.classifiers import SHIPPED
+from test_cli import here
+
+__all__ = ["here"]  # a fixture
 
 ROOT = Path(__file__).parent.parent
 SPLITS = ("train", "test")
@@ -43,7 +46,12 @@ def test_the_python_examples_run(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path) -> None:
+def test_the_commands_are_understood(
+    page: Path, tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch, here: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVOFOOL_DATA", str(real_data))
+    monkeypatch.setenv("DIGITS_KEY", "open-sesame")
     shutil.copytree(SHIPPED / "mnist95", tmp_path / "mine")
     (tmp_path / "runs").mkdir()
     shutil.copy(ROOT / "docs" / "examples" / "endpoint.toml", tmp_path)  # which a dry run does not ask
@@ -59,11 +67,7 @@ def test_the_commands_are_understood(page: Path, tmp_path: Path, real_data: Path
             arguments = words[1:]
         else:
             continue  # to train takes minutes (test_cli does it small), and a report needs a run
-        done = subprocess.run(
-            [sys.executable, "-c", "from evofool.cli import main; main()", *arguments],
-            capture_output=True, text=True, timeout=300, cwd=tmp_path,
-            env={**os.environ, "EVOFOOL_DATA": str(real_data), "DIGITS_KEY": "open-sesame"},
-        )  # fmt: skip
+        done = here(*arguments)
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
 
 
