@@ -123,8 +123,8 @@ def test_json_gives_one_line_on_stdout(tmp_path) -> None:
     assert done.stdout.count("\n") == 1 and summary["queries"] + summary["repeated"] == 480 and summary["findings"]
 
 
-def test_a_dry_run_writes_nothing(tmp_path) -> None:
-    done = evofool("study", "operators", *SMALL, "--dry-run", "-o", str(tmp_path / "dry"))
+def test_a_dry_run_writes_nothing(tmp_path, here) -> None:
+    done = here("study", "operators", *SMALL, "--dry-run", "-o", str(tmp_path / "dry"))
     assert done.returncode == 0 and "480 queries" in done.stderr
     assert not (tmp_path / "dry").exists()
 
@@ -154,14 +154,14 @@ def test_train_then_study_with_the_trained_classifier(tmp_path) -> None:
 @pytest.mark.parametrize(
     "kind", ["operators", "scenarios", "parts", "classifiers", "architectures", "data", "settings"]
 )
-def test_everything_that_can_be_listed_has_a_line_about_it(kind: str) -> None:
-    lines = evofool("list", kind).stdout.splitlines()
+def test_everything_that_can_be_listed_has_a_line_about_it(kind: str, here) -> None:
+    lines = here("list", kind).stdout.splitlines()
     assert len(lines) >= 2
     for line in lines:
         assert len(line.split(maxsplit=1)) == 2, line
 
 
-def test_version_and_help() -> None:
+def test_version_and_help(here) -> None:
     assert evofool("--version").stdout.startswith("evofool ")
     for verb in (
         [],
@@ -175,7 +175,7 @@ def test_version_and_help() -> None:
         ["replay"],
         ["export"],
     ):
-        done = evofool(*verb, "--help")
+        done = here(*verb, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout
 
 

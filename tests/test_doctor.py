@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -40,6 +39,9 @@ from evofool.doctor import (
 from evofool.doctor.verdict import near_chance
 from evofool.errors import ClassifierError, SpecError, TargetError
 from evofool.store import Store
+from test_cli import Here, here
+
+__all__ = ["here"]  # a fixture
 
 GOOD = load_classifier("digits")
 DIGITS = load_data("digits")
@@ -566,18 +568,16 @@ def broken(tmp_path_factory) -> str:
     return str(file)
 
 
-def doctor(*arguments: str, columns: int = 80, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from evofool.cli import main; main()", "doctor", "--data", "digits", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": str(columns)},
-        cwd=cwd,
-    )
+@pytest.fixture
+def doctor(here: Callable[..., Here], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Here]:
+    def run(*arguments: str, columns: int = 80) -> Here:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return here("doctor", "--data", "digits", *arguments)
+
+    return run
 
 
-def test_the_page_of_a_good_classifier() -> None:
+def test_the_page_of_a_good_classifier(doctor) -> None:
     done = doctor("--classifier", "digits", "--budget", "5000")
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80 and "\x1b" not in done.stdout
@@ -595,7 +595,7 @@ def test_the_page_of_a_good_classifier() -> None:
     assert "  5,000 queries: " in done.stdout and "sum of a row" not in done.stdout
 
 
-def test_the_page_of_a_broken_classifier(broken) -> None:
+def test_the_page_of_a_broken_classifier(broken, doctor) -> None:
     done = doctor("--classifier", f"{broken}:broken", "--with", "kind=logits", "--with", "cost=0.5")
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -609,12 +609,12 @@ def test_the_page_of_a_broken_classifier(broken) -> None:
 
 
 @pytest.mark.parametrize("columns", [20, 60, 200])
-def test_the_page_keeps_to_the_width(columns) -> None:
+def test_the_page_keeps_to_the_width(columns, doctor) -> None:
     done = doctor("--classifier", "digits", columns=columns)
     assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= max(40, min(80, columns))
 
 
-def test_the_page_where_nothing_is_answered_and_where_classes_differ(broken) -> None:
+def test_the_page_where_nothing_is_answered_and_where_classes_differ(broken, doctor) -> None:
     done = doctor("--classifier", f"{broken}:nothing", "--with", "kind=logits")
     assert done.returncode == 0 and "no-answers: None of 300 queries" in done.stdout, done.stderr
     done = doctor("--classifier", f"{broken}:three", "--with", "class_names=a,b,c")
@@ -622,7 +622,7 @@ def test_the_page_where_nothing_is_answered_and_where_classes_differ(broken) -> 
     assert "accuracy " not in done.stdout
 
 
-def test_json_is_one_line_that_comes_back(broken) -> None:
+def test_json_is_one_line_that_comes_back(broken, doctor) -> None:
     done = doctor("--classifier", f"{broken}:fine", "--with", "metered=true", "--with", "cost=0.01", "--json")
     assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr
     diagnosis = from_json(json.loads(done.stdout))
@@ -641,13 +641,13 @@ def test_json_is_one_line_that_comes_back(broken) -> None:
         ([], "Missing option '--classifier'"),
     ],
 )
-def test_bad_lines_end_with_one_that_says_so(arguments, words) -> None:
+def test_bad_lines_end_with_one_that_says_so(arguments, words, doctor) -> None:
     done = doctor(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert words in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
 
 
-def test_what_others_wrote_cannot_move_the_cursor(tmp_path) -> None:
+def test_what_others_wrote_cannot_move_the_cursor(tmp_path, doctor) -> None:
     for name in ("\x1b[2Jcat", "dog\n\rx"):
         folder = tmp_path / "images" / name.replace("/", "")
         folder.mkdir(parents=True)
@@ -661,7 +661,7 @@ def test_what_others_wrote_cannot_move_the_cursor(tmp_path) -> None:
     assert "\x1b" not in done.stdout and "\r" not in done.stdout and "[2Jcat" in done.stdout
 
 
-def test_images_of_mixed_sizes_are_brought_to_the_shape_that_is_named(tmp_path) -> None:
+def test_images_of_mixed_sizes_are_brought_to_the_shape_that_is_named(tmp_path, doctor) -> None:
     from PIL import Image
 
     for name, level in (("dark", 20), ("light", 220)):
@@ -695,7 +695,8 @@ def test_the_verb_starts_light() -> None:
 DOCS = Path(__file__).parent.parent / "docs" / "doctor.md"
 
 
-def test_the_pages_in_the_documentation_are_what_it_prints(tmp_path) -> None:
+def test_the_pages_in_the_documentation_are_what_it_prints(tmp_path, doctor, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```\n(.*?)^```", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE)
     lines, programs = ([block for block in blocks if block.startswith(first)] for first in ("evofool doctor", "import"))
     pages = [block for block in blocks if " on digits test\n" in block]
@@ -708,7 +709,7 @@ def test_the_pages_in_the_documentation_are_what_it_prints(tmp_path) -> None:
         )
 
     for line, page in zip(lines, pages, strict=True):
-        done = doctor(*line.split()[2:], cwd=tmp_path)
+        done = doctor(*line.split()[2:])
         assert done.returncode == 0 and words(done.stdout) == words(page), done.stderr
 
 
