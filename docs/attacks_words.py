@@ -159,6 +159,15 @@ likes best. Wanted: at most 1.15 times the forward passes for networks of 100 us
 a query of our own below that.
 """
 
+ROUNDS = """
+What is over lies less in a query than in a round: each takes the same small steps, however many images it asks about
+("at a time"), and a call with few of them takes more than their share of a full one. Of `genepool` few are asked about
+at a time, since later cohorts wait for what earlier ones teach. What was tried against it and kept: the belief updated
+where it lies, in one product for all images; calls of sizes in between; and teaching after 200 queries instead of 500.
+What was tried and not kept, since it asks about more at a time but needs more queries: twice and three times as many
+cohorts under way together. Where a query takes ten milliseconds, as of any endpoint, all of this is little.
+"""
+
 NOT_COMPARED = """
 ## What could not be compared
 

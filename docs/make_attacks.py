@@ -361,14 +361,15 @@ def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
         good = over <= 1.15 if slow else own <= 6
         met, missed = met + good, missed + (not good)
         rows.append([row["net"], row["limit"], f"`{row['recipe']}`", f"{row['queries']:,}",
-                     f"{row['forward microseconds']:.0f}", f"{over:.2f}", f"{own:.1f}",
+                     f"{row['rows in a round']:.0f}", f"{row['forward microseconds']:.0f}", f"{over:.2f}", f"{own:.1f}",
                      "at most 1.15" if slow else "at most 6 us", "met" if good else "**MISSED**"])  # fmt: skip
     yield (
         f"Measured by `{speed['command']}` on {speed['hardware']['processor']}; {met} of {met + missed} within "
         "what was wanted."
     )
-    yield table(("network", "limit", "recipe", "queries", "us of a forward pass", "over the forward passes",
-                 "us of our own, a query", "wanted", ""), rows, left=3)  # fmt: skip
+    yield table(("network", "limit", "recipe", "queries", "at a time", "us of a forward pass",
+                 "over the forward passes", "us of our own, a query", "wanted", ""), rows, left=3)  # fmt: skip
+    yield words.ROUNDS
 
 
 def _again(groups: Mapping[str, Group]) -> Iterator[str]:
