@@ -440,8 +440,10 @@ def bar(promise: Promise, groups: Mapping[str, Group], *, ours: str = "genepool"
         reached.append((f"{ratio(against.mean)}: {first.mean.value:,.1f} for {rival.mean.value:,.1f}",
                         against.mean.value <= promise.mean))  # fmt: skip
     if promise.median is not None:
-        reached.append((f"{against.median:.2f} x: {first.median:,.1f} for {rival.median:,.1f}",
-                        against.median <= promise.median))  # fmt: skip
+        least = promise.median * rival.median < 1
+        said = f"{against.median:.{3 if least else 2}f} x: {first.median:,.1f} for {rival.median:,.1f}"
+        said += "; no attack can do with less than 1" if least else ""
+        reached.append((said, against.median <= promise.median))
     if promise.gain is not None:
         gap = against.success
         low = gap.interval.low if gap.interval else None

@@ -68,6 +68,15 @@ def verdicts(found: Any) -> list[bool | None]:
     return [check.met for check in found.checks]
 
 
+def test_a_median_that_nobody_could_have_is_said_to_be_so() -> None:
+    """A tenth of 8 queries is less than one. Of 10 it is not."""
+    promise = PROMISE._replace(mean=None, median=0.1, success=None, gain=None)
+    for rival, told in ((8, True), (10, False)):
+        found = numbers.bar(promise, groups([[1] * 3], [[rival] * 3]))
+        assert verdicts(found) == [not told]
+        assert ("no attack can do with less than 1" in found.checks[0].reached) is told
+
+
 def test_a_gain_that_nobody_could_have_is_said_to_be_so() -> None:
     """The rival fools nine of ten: no attack is 20 points above that. Where it fools seven, that is not said."""
     promise = PROMISE._replace(mean=None, median=None, success=None, gain="0.2")
