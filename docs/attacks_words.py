@@ -131,7 +131,8 @@ all of them, beside the same algorithm with each image alone (`--independent`; o
 
 ABLATION = """
 Each row is `genepool` without one of its parts, on the same images. Intervals are over runs: where there are few,
-they are wide, and a ratio whose interval holds 1 shows nothing.
+they are wide, and a ratio whose interval holds 1 shows nothing. With fewer images under way together (`lag=1`,
+`cohort=4`) each knows more of those before it, so that it asks less, and all of them take longer.
 """
 
 PARTS = {
@@ -141,6 +142,14 @@ PARTS = {
     "prior=false": "what is known of changes does not carry over, only genes (`prior=false`)",
     "cohort=4": "cohorts of at most 4 images (`cohort=4`)",
     "squares=false": "no squares where answers have long been in vain (`squares=false`)",
+}
+
+# What each of these does without; the others ask about more or fewer at a time, and so trade time for queries.
+WITHOUT = {
+    "alone": "the pool",
+    "breed=false": "genes that are bred of genes",
+    "prior=false": "what is known of changes from earlier images",
+    "squares=false": "squares where answers have long been in vain",
 }
 
 TRANSFER = """

@@ -299,13 +299,19 @@ def _ablation(groups: Mapping[str, Group]) -> Iterator[str]:
             continue
         rows = [[f"`{OURS}` as it is", str(len(full.runs)), f"{full.success.value:.1%}", f"{full.mean.value:,.1f}",
                  f"{full.median:,.1f}", "–"]]  # fmt: skip
+        unproven = []
         for entry in variants:
             held: Held = numbers.held(entry, full)
             told = words.PARTS.get(entry.name.removeprefix("genepool "), entry.name.removeprefix("genepool "))
             rows.append([told, str(len(entry.runs)), f"{entry.success.value:.1%}", f"{entry.mean.value:,.1f}",
                          f"{entry.median:,.1f}", ratio(held.mean)])  # fmt: skip
+            part = words.WITHOUT.get(entry.name.removeprefix("genepool "))
+            if part and not (held.mean.interval and held.mean.interval.low > 1):
+                unproven.append(part)
         yield f"**{_title(each)}**, {each.images:,} images"
         yield table(("variant", "runs", "success", "mean queries", "median", "mean against all of it (95%)"), rows)
+        if unproven:
+            yield f"Not shown to take off queries here: {', '.join(unproven)}."
 
 
 def _transfer(groups: Mapping[str, Group]) -> Iterator[str]:

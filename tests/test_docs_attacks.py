@@ -302,6 +302,17 @@ def test_who_does_not_beat_the_control_is_marked(costs: Sequence[int], verdict: 
     assert table.splitlines()[-1].endswith(f"| {verdict} |")
 
 
+@pytest.mark.parametrize(("costs", "told"), [([9, 9, 8, 9], False), ([1, 2, 3, 1], True)])
+def test_a_part_that_takes_off_no_queries_is_named(costs: Sequence[int], told: bool) -> None:
+    """Without breeding: clearly more queries in each run, and then about as many."""
+    runs = [run(SHARED, [1, 2, 3, 1 + seed], seed) for seed in range(4)]
+    without = {**SHARED, "arguments": {"breed": False}}
+    runs += [run(without, [*costs[:3], costs[3] + seed], seed) for seed in range(4)]
+    page = "\n".join(make._ablation({make.ABLATED[0]: numbers.group(make.ABLATED[0], runs)}))
+    assert "no genes bred of genes" in page
+    assert ("Not shown to take off queries here: genes that are bred of genes." in page) is told
+
+
 def test_the_page_without_any_run_promises_nothing(tmp_path: Path) -> None:
     (tmp_path / "attacks").mkdir()
     text = make.text({}, tmp_path / "attacks")
