@@ -306,7 +306,7 @@ def _ablation(groups: Mapping[str, Group]) -> Iterator[str]:
             rows.append([told, str(len(entry.runs)), f"{entry.success.value:.1%}", f"{entry.mean.value:,.1f}",
                          f"{entry.median:,.1f}", ratio(held.mean)])  # fmt: skip
             part = words.WITHOUT.get(entry.name.removeprefix("genepool "))
-            if part and not (held.mean.interval and held.mean.interval.low > 1):
+            if part and held.mean.interval and held.mean.interval.low <= 1:
                 unproven.append(part)
         yield f"**{_title(each)}**, {each.images:,} images"
         yield table(("variant", "runs", "success", "mean queries", "median", "mean against all of it (95%)"), rows)
