@@ -152,11 +152,11 @@ def assert_same(one: Evaded, two: Evaded) -> None:
 
 
 def assert_resumes(tmp_path: Path, *given: Any, **more: Any) -> None:
-    """Stopped at the first, behind a middle and at the last checkpoint: the same end, and nothing asked again."""
+    """Stopped behind a middle and at the last checkpoint: the same end, and nothing asked again."""
     whole = way(tmp_path / "whole", *given, **more)
     expected, keeps = whole.run()
     assert keeps.saved >= 4, "it is over too soon to be stopped"
-    for after, between in ((1, 0), (keeps.saved // 2, 1), (keeps.saved - 1, 0)):
+    for after, between in ((keeps.saved // 2, 1), (keeps.saved - 1, 0)):
         cut = way(tmp_path / f"cut-{after}-{between}", *given, **more)
         with pytest.raises(Stopped):
             cut.run(after, between)
@@ -197,7 +197,7 @@ def test_images_that_wait_for_a_larger_budget_are_held_too(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["square", "genepool"])
-@pytest.mark.parametrize("total", [60, 120, 10_000])
+@pytest.mark.parametrize("total", [60, 120])
 @pytest.mark.parametrize("after", [None, 5])
 def test_rounds_that_are_made_again_know_nothing_of_what_was_spent_after_them(
     name: str, total: int, after: int | None, tmp_path: Path
@@ -206,7 +206,7 @@ def test_rounds_that_are_made_again_know_nothing_of_what_was_spent_after_them(
     cut = way(tmp_path, name, "linf", {}, total=total)
     expected, first = cut.run(after, 1 << 30)
     counts = cut.counts
-    assert total == 10_000 or sum(counts) == total, "it was not spent, so this would show nothing"
+    assert sum(counts) == total, "it was not spent, so this would show nothing"
     if after is None:
         cut.forget()
     found, again = cut.run(0, 1 << 30)
