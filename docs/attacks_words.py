@@ -126,7 +126,7 @@ PICTURES = {
 
 LEARNING = """
 The later an image comes, the more is known. Mean queries of `genepool` over the first images of the list and over
-all of them, beside the same algorithm with each image alone (`--independent`; over one run):
+all of them, beside the same algorithm with each image alone (`--independent`):
 """
 
 ABLATION = """

@@ -211,8 +211,8 @@ def configuration(number: int, draw: random.Random, *, planted: bool) -> tuple[C
     return config, 0.0 if harmless else draw.choice((0.0, 0.02, 0.06)), 0 if harmless else draw.choice((0, 1, 2, 3))
 
 
-def campaign(folder: Path, runs: int, draw: random.Random, *, kills: int = 0, planted: bool = False) -> Campaign:
-    """Run that many, one after the other, each with its workers side by side; more, until so many kills have landed.
+def campaign(folder: Path, runs: int, draw: random.Random, *, least: int = 0, planted: bool = False) -> Campaign:
+    """Run that many, one after the other, each with its workers side by side; more, until at least so many are killed.
 
     On a busy machine a kill may come too late; after three times as many runs it is left at that.
     """
@@ -225,9 +225,8 @@ def campaign(folder: Path, runs: int, draw: random.Random, *, kills: int = 0, pl
     harmed: set[str] = set()
     books: dict[str, dict[str, dict[str, int]]] = {}
     try:
-        wanted = kills
         for number in range(3 * runs):
-            if number >= runs and result.kills >= wanted:
+            if number >= runs and result.kills >= least:
                 break
             config, rate, kills = configuration(number, draw, planted=planted)
             name, path = str(number), folder / f"run-{number}"
@@ -329,7 +328,7 @@ def run(*, short: bool, seed: int = 0) -> Outcome:
     # What is tested is what a killed process leaves, so memory is disk enough where there is such a place.
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="torture-counting-", dir=place) as folder:
-        found = campaign(Path(folder) / "ours", 12 if short else 500, draw, kills=4 if short else 300)
+        found = campaign(Path(folder) / "ours", 12 if short else 500, draw, least=4 if short else 300)
         planted = campaign(Path(folder) / "planted", 10 if short else 60, draw, planted=True)
     outcome.figures = {
         "runs": found.runs,
