@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 
-from attack_rows import NETS, Job, Net, jobs
+from attack_rows import NETS, Job, Limit, Net, jobs
 from evofool import load_classifier, rundir
 from evofool.errors import UserError
 
@@ -37,7 +37,7 @@ BENCH = HERE.parent / ".venv-bench" / "bin" / "python"
 LABELS_ONLY = HERE / "labels_only.py"
 PARTS = ("bars", "matrix", "ablation", "transfer")
 OURS = 10  # microseconds of a query that are not the network's, to reckon with
-SLOW = {"torchattacks one-pixel": 4, "art pixel": 13, "art square": 6, "foolbox genattack": 6, "torchattacks pixle": 4,
+SLOW = {"torchattacks one-pixel": 4, "art pixel": 13, "art square": 6, "foolbox genattack": 12, "torchattacks pixle": 4,
         "torchattacks square": 2}  # times the forward passes, to reckon with  # fmt: skip
 SHUFFLED = 1  # the seed of the list of CIFAR-10 images
 
@@ -46,12 +46,9 @@ def main() -> int:
     """Run what is left to run."""
     options = _options()
     chosen = [job for job in jobs() if _wanted(job, options.only)]
-    if options.images:
-        chosen = [job._replace(images=min(job.images, options.images)) for job in chosen]
     if options.seeds:
         chosen = [job for job in chosen if job.seed < options.seeds]
-    if options.budget:
-        chosen = [_cut(job, options.budget) for job in chosen]
+    chosen = [_cut(job, options) for job in chosen]
     chosen = list({job.folder: job for job in chosen}.values())
     left = [job for job in chosen if not _finished(options.runs / job.folder)]
     print(f"{len(chosen)} runs, {len(chosen) - len(left)} finished, {len(left)} to do")
@@ -90,10 +87,14 @@ def _wanted(job: Job, patterns: Sequence[str]) -> bool:
     )
 
 
-def _cut(job: Job, budget: int) -> Job:
-    """The same with fewer queries."""
-    limits = [limit and limit._replace(budget=min(limit.budget, budget)) for limit in (job.limit, job.pool)]
-    return job._replace(limit=limits[0] or job.limit, pool=limits[1])
+def _cut(job: Job, options: argparse.Namespace) -> Job:
+    """The same with fewer images and queries, if so many are said."""
+
+    def cut(limit: Limit) -> Limit:
+        images, budget = options.images or limit.images, options.budget or limit.budget
+        return limit._replace(images=min(limit.images, images), budget=min(limit.budget, budget))
+
+    return job._replace(limit=cut(job.limit), pool=job.pool and cut(job.pool))
 
 
 def _finished(path: Path) -> bool:
@@ -103,7 +104,7 @@ def _finished(path: Path) -> bool:
 def _data(job: Job) -> str:
     """Of CIFAR-10 a zip of as many images as are asked for."""
     data = NETS[job.limit.net].data
-    return data if data == "mnist" else f"{data}-{job.images}.zip"
+    return data if data == "mnist" else f"{data}-{job.limit.images}.zip"
 
 
 def _run(job: Job, options: argparse.Namespace) -> str:
@@ -117,11 +118,12 @@ def _run(job: Job, options: argparse.Namespace) -> str:
         if out.exists():
             return f"{out} holds a part of a run, and a peer cannot go on: remove it"
         words = [str(BENCH), str(HERE / "attack_peers.py"), "--peers", job.attack, "-o", str(out.parent)]
-        words += ["--count", str(job.images), "--size", str(job.limit.size), *_asked(job, options)]
+        words += ["--count", str(job.limit.images), "--size", str(job.limit.size), *_asked(job, options)]
     else:
         words = [*program, "attack", "--no-cache", "--shuffle", "--workers", "1", "--quiet", "-o", str(out), *trust]
         name = "--pixels" if job.limit.norm == "l0" else "--eps"
-        words += ["--images", str(job.images), name, str(job.limit.size), "--recipe", job.attack, *_asked(job, options)]
+        words += ["--images", str(job.limit.images), name, str(job.limit.size), "--recipe", job.attack]
+        words += _asked(job, options)
         words += [word for key, value in job.arguments.items() for word in ("--set", f"{key}={_json(value)}")]
         if job.pool:
             source = Job(job.pool, "genepool").folder
@@ -174,12 +176,12 @@ def _reckon(left: Sequence[Job], options: argparse.Namespace) -> None:
         if net.folder not in speed:
             speed[net.folder] = _microseconds(net, options.nets)
         forward = speed[net.folder]
-        queries = job.images * min(job.limit.mean, job.limit.budget)
+        queries = job.limit.images * min(job.limit.mean, job.limit.budget)
         each = forward * SLOW[job.attack] if job.peer else forward + OURS
         seconds = queries * each / 1e6 + 5
         total += seconds
-        most = job.images * job.limit.budget
-        print(f"{job.why:8}  {job.folder:60}  {job.images:4} images  {queries:9,} queries (at most {most:9,})  "
+        most = job.limit.images * job.limit.budget
+        print(f"{job.why:8}  {job.folder:60}  {job.limit.images:4} images  {queries:9,} queries (at most {most:9,})  "
               f"{each:6.0f} us  {seconds:7.0f} s")  # fmt: skip
     print(f"about {total / 60:.0f} minutes of one core, {total / 60 / options.jobs:.0f} with {options.jobs} at a time")
 

@@ -94,8 +94,10 @@ How it was counted:
   and `genepool` is held against the one that asks least.
 - Settings of `genepool` were chosen on other images than these: test images from the 5,000th on, of CIFAR-10 those
   of a shuffled list from the 5,000th on. Here are the first ones.
-- `random`, and recipes that hardly succeed, stop at 1,000 queries where others may ask 5,000: they have tables of
-  their own, with the leaders beside them under the same budget.
+- `random`, and recipes that hardly succeed, stop at 1,000 queries where others may ask 5,000; and of CIFAR-10, whose
+  network takes long, all recipes and peers attack the same 200 images once. They have tables of their own, with the
+  leaders beside them.
+- Peers run with their own defaults, on 100 images at a time where they can.
 - CIFAR-10 here is a copy of the images as JPEG files, slightly lossy: set no number of it beside one of a paper.
 """
 

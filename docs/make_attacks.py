@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,7 @@ OURS, ALONE = "genepool", "genepool alone"
 LEARNED = "mnist-cnn-linf-0.3-1000", "mnist-cnn-linf-0.15-1000"  # whose learning curves are drawn
 ABLATED = *LEARNED, "mnist-robust-linf-0.3-5000"
 OTHER = "mnist99-linf-0.3-1000"
+FEWER = "-images"  # ends the name of a group of fewer images than there are in others
 
 
 def main() -> int:
@@ -98,10 +100,13 @@ def read(folder: Path) -> dict[str, Group]:
     order = list(dict.fromkeys(promise.group for promise in numbers.PROMISES))
     paths = {path.name.removesuffix(".json.gz"): path for path in folder.glob("*.json.gz")}
 
-    def place(name: str) -> tuple[int, str]:
-        full = name.removesuffix("-1000") + "-5000"
-        return (2 * order.index(name), name) if name in order else (2 * order.index(full) + 1, name) if full in order \
-            else (2 * len(order), name)  # fmt: skip
+    def place(name: str) -> tuple[int, int, str]:
+        """After the promised limit come those that differ from it in queries only, then in images."""
+        whole = re.sub(rf"-\d+{FEWER}$", "", name)
+        for of in (whole, whole.removesuffix("-1000") + "-5000"):
+            if of in order:
+                return order.index(of), (of != whole) + 2 * (whole != name), name
+        return len(order), 0, name
 
     return {name: numbers.group(name, numbers.read(paths[name])) for name in sorted(paths, key=place)}
 
@@ -185,7 +190,8 @@ def _control(groups: Mapping[str, Group]) -> Iterator[str]:
 def _title(found: Group) -> str:
     facts = found.facts
     goal = "" if facts["goal"] == "away from its class" else f", {facts['goal']}"
-    return f"{words.NETS.get(facts['net'], facts['net'])}, {facts['limit']}{goal}, budget {facts['budget']:,}"
+    few = f", {facts['data']['count']:,} images" if found.name.endswith(FEWER) else ""
+    return f"{words.NETS.get(facts['net'], facts['net'])}, {facts['limit']}{goal}, budget {facts['budget']:,}{few}"
 
 
 def _reference(found: Group) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import re
@@ -320,6 +321,16 @@ def test_the_page_without_any_run_promises_nothing(tmp_path: Path) -> None:
     assert "MISSED" not in text
 
 
+def test_fewer_images_stand_after_their_limit(tmp_path: Path) -> None:
+    raw = numbers.packed(made(recipe=ALONE), {"seconds of one core": 2.0}, "cd" * 32)
+    full, short, few = "cifar-cnn-linf-8-255-5000", "cifar-cnn-linf-8-255-1000", "cifar-cnn-linf-8-255-1000-200-images"
+    for name in (few, "mnist99-linf-0.3-1000", short, full, "mnist-cnn-linf-0.3-1000"):
+        numbers.keep([raw], tmp_path / f"{name}.json.gz")
+    found = make.read(tmp_path)
+    assert list(found) == ["mnist-cnn-linf-0.3-1000", full, short, few, "mnist99-linf-0.3-1000"]
+    assert [make._title(each).endswith(", 5 images") for each in found.values()] == [False, False, False, True, False]
+
+
 def test_every_recipe_is_told_when_to_use() -> None:
     assert set(words.WHEN) == set(recipes())
 
@@ -352,6 +363,27 @@ def test_the_list_holds_each_run_once_and_all_that_the_figures_need() -> None:
     assert {job.why for job in jobs} == set(matrix.PARTS)
 
 
+def test_each_limit_and_number_of_images_has_its_leaders_and_the_control_beside_it() -> None:
+    found: dict[rows.Limit, set[str]] = {}
+    for job in rows.jobs():
+        found.setdefault(job.limit._replace(mean=0), set()).add(job.attack)
+    assert {limit.images for limit in found} == {rows.IMAGES, rows.FEW}
+    assert len({limit.name for limit in found}) == len(found)
+    for limit, attacks in found.items():
+        leaders = {"genepool", "sparse-rs" if limit.norm == "l0" else "rays" if "labels" in limit.net else "square"}
+        control = {"random"} if limit.budget <= rows.HARD and limit.net != rows.OTHER.net else set()
+        assert attacks >= leaders | control, limit.name
+
+
+def test_fewer_images_and_queries_are_told_in_the_name() -> None:
+    job = rows.Job(rows.OTHER, "genepool", pool=rows.MNIST_LINF)
+    cut = matrix._cut(job, argparse.Namespace(images=20, budget=300))
+    assert (cut.limit.images, cut.limit.budget) == (20, 300)
+    assert cut.folder == "mnist99-linf-0.3-300-20-images/genepool-pool-0"
+    assert cut.pool.name == "mnist-cnn-linf-0.3-300-20-images"
+    assert matrix._cut(job, argparse.Namespace(images=900, budget=None)) == job
+
+
 def test_recipes_are_asked_for_what_they_can() -> None:
     known = recipes()
     for job in rows.jobs():
@@ -369,7 +401,7 @@ def test_genes_are_used_on_images_that_they_were_not_found_on() -> None:
     assert used
     for job in used:
         (source,) = [each for each in rows.jobs() if each.folder == rows.Job(job.pool, "genepool").folder]
-        assert source.first + source.images <= job.first
+        assert source.first + source.limit.images <= job.first
         assert source.limit.net != job.limit.net
 
 

@@ -185,7 +185,7 @@ def _genattack_arguments(threat: Threat, budget: int) -> dict[str, Any]:
 
 
 def foolbox_genattack(task: Task, arguments: Mapping[str, Any]) -> Tensor:
-    """Knows targets only; asks about its best member again in each generation."""
+    """Knows targets only; asks about its best member again in each generation, and about fooled images, too."""
     import foolbox
 
     assert task.targets is not None
@@ -215,6 +215,6 @@ PEERS = [
          _art_square_arguments, art_square, ART),
     Peer("art pixel", "adversarial-robustness-toolbox", ONE_PIXEL, ("l0",), BOTH, 1,
          _art_pixel_arguments, art_pixel, ART),
-    Peer("foolbox genattack", "foolbox", "Alzantot et al. 2019", ("linf",), ("targeted",), 1,
+    Peer("foolbox genattack", "foolbox", "Alzantot et al. 2019", ("linf",), ("targeted",), 100,
          _genattack_arguments, foolbox_genattack, ("foolbox",)),
 ]  # fmt: skip
