@@ -149,7 +149,7 @@ def test_what_a_peer_lost_on_disk_has_a_column(tmp_path: Path):
 def test_for_attacks_that_share_the_unit_is_the_run():
     generator = np.random.default_rng(0)
     runs = [ran(generator.integers(1, 99, 30).tolist(), "genepool", seed=seed, shares=True) for seed in range(5)]
-    alone = [ran(generator.integers(1, 99, 30).tolist(), seed=seed) for seed in range(2)]
+    alone = [ran(generator.integers(1, 99, 30).tolist(), seed=seed) for seed in range(5)]
     found = compared(*alone, *runs)
     square, pool = found.entries
     means = [np.mean([each.queries for each in run.images]) for run in runs]
@@ -164,9 +164,11 @@ def test_for_attacks_that_share_the_unit_is_the_run():
     (pair,) = found.pairs
     assert (pair.unit, pair.queries_p, pair.success_p) == ("runs", None, None)
     assert pair.ratio.low is not None
-    one = compared(alone[0], runs[0])
-    assert one.entries[1].mean.low is None
-    assert one.pairs[0].ratio.low is None
+    for few in (compared(alone[0], runs[0]), compared(*alone, *runs[:4])):
+        assert few.entries[0].mean.low is not None
+        assert few.entries[1].mean == (pytest.approx(few.entries[1].mean.value), None, None)
+        assert few.entries[1].success == (1, None, None)
+        assert few.pairs[0].ratio.low is None
 
 
 def test_the_share_of_an_attack_that_shares_is_no_surer_than_its_images():
@@ -178,35 +180,39 @@ def test_the_share_of_an_attack_that_shares_is_no_surer_than_its_images():
     assert found.entries[1].success == pytest.approx(tuple(success[:3]))
     assert found.pairs[0].success == (0, None, None)
     # Nor where they vary less than so few images would: 20, 21 and 19 of 40.
-    runs = [ran([100] * (40 - many) + [5] * many, "genepool", seed=many, shares=True) for many in (20, 21, 19)]
+    many = (20, 21, 19, 20, 20)
+    runs = [ran([100] * (40 - k) + [5] * k, "genepool", seed=seed, shares=True) for seed, k in enumerate(many)]
     success = wilson(20, 40)
     assert success is not None
     assert compared(ran([9] * 40), *runs).entries[1].success == pytest.approx(tuple(success[:3]))
 
 
 def test_nor_is_it_surer_than_its_runs():
-    # 40 images; the runs fool none, half and all of them, which says more than Wilson's interval of half of 40.
-    runs = [ran([100] * (40 - many) + [5] * many, "genepool", seed=many, shares=True) for many in (0, 20, 40)]
+    # 40 images; the runs fool from none to all of them, which says more than Wilson's interval of half of 40.
+    runs = [ran([100] * (40 - many) + [5] * many, "genepool", seed=many, shares=True) for many in (0, 10, 20, 30, 40)]
     found = compared(ran([9] * 40), *runs).entries[1].success
-    assert found == (0.5, pytest.approx(0, abs=1e-4), pytest.approx(1, abs=1e-4))
+    over, success = differences.mean_of([0, 0.25, 0.5, 0.75, 1]), wilson(20, 40)
+    assert over is not None and success is not None
+    assert found == pytest.approx((0.5, over.low, over.high))
+    assert over.low < success.low < success.high < over.high
 
 
 def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
     generator = np.random.default_rng(3)
-    costs = [generator.integers(1, 99, 30).tolist() for _ in range(4)]
+    costs = [generator.integers(1, 99, 30).tolist() for _ in range(6)]
     plain = {"config": {"shuffle": False}}
-    other = [ran(costs[3], "random"), ran(costs[2], "random", seed=1)]
+    other = [ran(costs[5 - seed], "random", seed=seed) for seed in range(5)]
     told = "Runs of genepool took the images in the same order"
-    same = [ran(costs[seed], "genepool", seed=seed, shares=True, **plain) for seed in range(3)]
-    drawn = [ran(costs[seed], "genepool", seed=seed, shares=True) for seed in range(3)]
+    same = [ran(costs[seed], "genepool", seed=seed, shares=True, **plain) for seed in range(5)]
+    drawn = [ran(costs[seed], "genepool", seed=seed, shares=True) for seed in range(5)]
     turned = ran(costs[1], "genepool", seed=1, shares=True, order=[*reversed(range(30))], **plain)
     for runs, alike in (
         (same, True),
         (drawn, False),  # by chance the same
         ([*drawn, dataclasses.replace(same[0], seed=9)], False),
-        ([same[0], turned], False),  # a list in another order
-        ([same[0], turned, same[2]], True),
-        ([*same[:2], drawn[2]], True),
+        ([same[0], turned, *drawn[2:]], False),  # a list in another order
+        ([same[0], turned, *same[2:]], True),
+        ([*same[:2], *drawn[2:]], True),
     ):
         found = compared(*other, *runs)
         entry = found.entries[1]
@@ -221,7 +227,7 @@ def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
         text = " ".join(attack_comparison_page.sentences(found))
         assert text.count(told) == alike
         assert ("Give `evofool attack` --shuffle" in text) == alike
-        assert "fewer than two" not in text
+        assert "fewer than five" not in text
     # Runs that share nothing are repetitions in any order.
     found = compared(ran(costs[0]), ran(costs[1], seed=1), *other)
     assert not found.entries[0].alike
@@ -229,11 +235,41 @@ def test_runs_in_the_same_order_are_no_repetitions_of_what_is_carried_over():
     assert told not in " ".join(attack_comparison_page.sentences(found))
 
 
-def test_one_run_that_shares_has_no_interval_at_all():
-    found = compared(ran([9] * 40), ran([5] * 20 + [100] * 20, "genepool", shares=True))
+@pytest.mark.parametrize("count", [1, 4])
+def test_few_runs_that_share_have_no_interval_at_all(count: int):
+    runs = [ran([5] * 20 + [100] * 20, "genepool", seed=seed, shares=True) for seed in range(count)]
+    found = compared(ran([9] * 40), *runs)
     assert found.entries[1].success == (0.5, None, None)
     assert found.entries[0].success.low is not None
-    assert "fewer than two runs" in " ".join(attack_comparison_page.sentences(found))
+    assert "fewer than five runs" in " ".join(attack_comparison_page.sentences(found))
+
+
+def test_one_run_is_tested_against_one_of_several():
+    """Both are one attack, whose queries are skewed: a mean over five runs mostly lies above a single one."""
+    generator = np.random.default_rng(5)
+
+    def runs(name: str, count: int) -> list[Results]:
+        return [ran(generator.geometric(0.1, 500).clip(1, 99).tolist(), name, seed=seed) for seed in range(count)]
+
+    one, five = runs("square", 1), runs("random", 5)
+    found = compared(*one, *five)
+    single = compared(*one, five[0])
+    assert found.entries[1].mean.value != single.entries[1].mean.value
+    assert found.pairs[0].queries_p == single.pairs[0].queries_p > 0.05
+    assert found.pairs[0].success_p == single.pairs[0].success_p == 1
+    by_image = np.mean([[each.queries for each in run.images] for run in five], axis=0)
+    wrong = wilcoxon((np.array([each.queries for each in one[0].images]) - by_image).tolist())
+    assert wrong < 0.01
+
+
+def test_equal_differences_are_ties():
+    """Of five runs, shares of 1/5 differ in their last bit by how they came about."""
+    fooled = [[1, 1, 1, 0, 0, 0], [1, 1, 0, 1, 0, 0], [1, 1, 1, 1, 1, 0], [1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]]
+    other = [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 1]]
+    gaps = (np.array(fooled).sum(0) - np.array(other).sum(0)).tolist()
+    shares = np.mean(fooled, axis=0, dtype=float) - np.mean(other, axis=0, dtype=float)
+    assert len({abs(gap) for gap in shares if gap}) > len({abs(gap) for gap in gaps if gap})
+    assert differences.success_p(fooled, other) == wilcoxon(gaps)
 
 
 def test_runs_with_and_without_a_cache_are_told_apart():

@@ -18,7 +18,7 @@ from ..studies.attack.results import Attacked, Results
 from . import differences, survival
 from .attack_comparable import check, recipe_of
 from .attack_tables import FIRST, cost, cut, mean
-from .statistics import Interval, holm, wilcoxon, wilson
+from .statistics import Interval, holm, wilson
 from .survival import Survival
 
 Key = tuple[str, int, int | None, int]  # of an image: bytes, label, target, and which of those that are all the same
@@ -80,8 +80,9 @@ class Entry(NamedTuple):
         alike: it shares, and runs of it took the images in the same order, none of them shuffled: what depends on the
             order is the same in all, so that they are no repetitions and there is no interval over them.
         success: mean share over runs. Its interval: Wilson's for the images of one run, and as wide as that over runs
-            if it shares; none if it shares and there is one run only.
-        mean: of queries, a failure counted as the budget. Its interval: over runs if it shares, else over images.
+            if it shares; none if it shares and there are fewer than 5 runs.
+        mean: of queries, a failure counted as the budget. Its interval: over images; over runs if it shares, none with
+            fewer than 5 of them.
         median: mean over runs of the median.
         firsts: (k, mean queries over the first k images), for each k of `FIRST` that there are.
         against: mean queries as a multiple of the first entry's; None for that one.
@@ -128,8 +129,8 @@ class Pair(NamedTuple):
         unit: "images", or "runs" where one of them shares.
         ratio: mean queries of the first over those of the second.
         success: share of the first minus that of the second.
-        queries_p: Wilcoxon's signed-rank test on the queries of the same images (of several runs their means), after
-            Holm's adjustment over all pairs; None where the unit is the run.
+        queries_p: Wilcoxon's signed-rank test on the queries of the same images (of several runs their means, as many
+            of each), after Holm's adjustment over all pairs; None where the unit is the run.
         success_p: McNemar's exact test, of several runs Wilcoxon's on shares; adjusted and None likewise.
     """
 
@@ -235,7 +236,7 @@ def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
     shares = bool(runs[0].results.recipe.get("shares"))
     means = [run.mean for run in runs]
     length, alike = len(runs[0].costs), shares and _alike(runs)
-    over = None if alike else differences.mean_of(means if shares else _by_image(runs))
+    over = differences.mean_over_runs(means) if shares else differences.mean_of(_by_image(runs))
     distinct = [_distinct(run.results) for run in runs]
     entry = Entry(
         name=name,
@@ -243,7 +244,7 @@ def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
         runs=runs,
         alike=alike,
         success=_success(runs, shares, alike),
-        mean=_estimate(sum(means) / len(means), over),
+        mean=_estimate(sum(means) / len(means), None if alike else over),
         median=float(np.mean([run.median for run in runs])),
         firsts=tuple((k, float(np.mean([run.ordered[:k].mean() for run in runs]))) for k in FIRST if k <= length),
         against=None,
@@ -288,17 +289,17 @@ def _share_by_image(runs: Sequence[Run]) -> np.ndarray:
 def _success(runs: Sequence[Run], shares: bool, alike: bool) -> Estimate:
     found = [float(run.fooled.mean()) for run in runs]
     share, length = sum(found) / len(found), len(runs[0].fooled)
-    if alike or (shares and len(runs) == 1):
+    if alike or (shares and len(runs) < differences.RUNS):
         return _estimate(share, None)
     estimate = _estimate(share, wilson(round(share * length), length))
-    over = differences.mean_of(found) if shares else None
+    over = differences.mean_over_runs(found) if shares else None
     if over is None or estimate.low is None or estimate.high is None:
         return estimate
     return Estimate(share, min(estimate.low, over.low), max(estimate.high, over.high))
 
 
 def _over_runs(values: Sequence[float], alike: bool) -> Estimate:
-    return _estimate(sum(values) / len(values), None if alike else differences.mean_of(values))
+    return _estimate(sum(values) / len(values), None if alike else differences.mean_over_runs(values))
 
 
 def _estimate(value: float, interval: Interval | None) -> Estimate:
@@ -318,7 +319,7 @@ def _ratio(first: Entry, second: Entry) -> Estimate:
         return _estimate(value, None)
     if _by_runs(first, second):
         means = ([run.mean for run in entry.runs] for entry in (first, second))
-        return _estimate(value, differences.ratio_of(*means))
+        return _estimate(value, differences.ratio_over_runs(*means))
     return _estimate(value, differences.paired_ratio(_by_image(first.runs), _by_image(second.runs)))
 
 
@@ -328,7 +329,7 @@ def _success_difference(first: Entry, second: Entry) -> Estimate:
         return _estimate(value, None)
     if _by_runs(first, second):
         shares = [[float(run.fooled.mean()) for run in entry.runs] for entry in (first, second)]
-        return _estimate(value, differences.bootstrap(shares, lambda one, two: one - two))
+        return _estimate(value, differences.over_runs(shares, lambda one, two: one - two))
     if len(first.runs) == len(second.runs) == 1:
         return _estimate(value, differences.paired_shares(first.runs[0].fooled, second.runs[0].fooled))
     pairs = np.stack([_share_by_image(first.runs), _share_by_image(second.runs)], axis=1)
@@ -356,12 +357,10 @@ def _pairs(entries: Sequence[Entry]) -> list[Pair]:
 def _queries_p(first: Entry, second: Entry) -> float | None:
     if _by_runs(first, second):
         return None
-    return wilcoxon((_by_image(first.runs) - _by_image(second.runs)).tolist())
+    return differences.queries_p(*([run.costs for run in entry.runs] for entry in (first, second)))
 
 
 def _success_p(first: Entry, second: Entry) -> float | None:
     if _by_runs(first, second):
         return None
-    if len(first.runs) == len(second.runs) == 1:
-        return differences.mcnemar(first.runs[0].fooled, second.runs[0].fooled)
-    return wilcoxon((_share_by_image(first.runs) - _share_by_image(second.runs)).tolist())
+    return differences.success_p(*([run.fooled for run in entry.runs] for entry in (first, second)))
