@@ -10,15 +10,18 @@ much the synthetic image differs there (the dissimilarity map); the share that i
 the mean of a Dirichlet distribution over the pixels: its weight for a pixel is (a + z) / (n + z), where n counts the
 steps in which the pixel was in the old or in the new mask, and a those that gave it up and were no better for it.
 
-It is written from what the paper says, not after its code. Where we are not sure of the paper, and where we differ:
-1. The schedule is lambda_0 (t^-m1 + m2^t): with t^m1 the share would grow beyond 1.
+It is written from what the paper says; only the schedule is that of its public code. Where we differ:
+1. The share that is given up is lambda_0 (t^-m1 + m2^t) / 2, where t counts all queries from 1, those of the first
+   masks too. That is what the code has; with t^m1, as the paper has it, the share would grow.
 2. Pixels are drawn without replacement, and of k of them at least one is given up, so that a mask always has k pixels
    and no step asks what is known.
 3. Theta is the mean of the posterior, not a draw from it.
-4. A target is approached by the margin of its score, not by the cross-entropy.
+4. Both aims go by the margin of the scores; the code takes the margin of probabilities, and for a target the
+   cross-entropy.
 5. The dissimilarity map is the mean over the channels of the absolute difference.
 6. The first masks are asked about one after the other, and a search ends with the first that fools.
 7. All images are attacked side by side, each with a synthetic image of its own.
+8. What is known of pixels begins with the first exchange; the code counts the first masks as tried.
 """
 
 from __future__ import annotations
@@ -86,8 +89,8 @@ class BruSLe:
 
     def share(self, told: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The share of the mask that the next step gives up."""
-        t = (told - self.population + 1).clamp(min=1).double()
-        return (self.rate * (t**-self.power + self.step**t)).clamp(max=1)
+        t = (told + 1).double()
+        return self.rate * (t**-self.power + self.step**t) / 2
 
     def ask(self, state: Learned, rng: Stream) -> Float[Tensor, "B 1 C H W"]:
         """A random mask, or after the first ones the best with a few pixels exchanged."""

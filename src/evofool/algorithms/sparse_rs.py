@@ -5,7 +5,8 @@ black-box adversarial attacks, AAAI 2022, https://arxiv.org/abs/2006.12834.
 
 All colours are corners of the colour cube: each channel of a pixel is black or white. What is better is kept.
 
-- Pixels: a set of k pixels. A step lets go of some of them, and paints as many others.
+- Pixels: a set of k pixels. A step lets go of some of them, and paints as many others. A single one never gets the
+  colour that the image has there, which would ask again what is known; nor does a single pixel of a patch keep its own.
 - Patch: first vertical stripes. A step paints a square within the patch in one channel or more; each fifth step moves
   the patch instead (each tenth after 1000 queries, and so on).
 - Frame: first random colours. A step draws pixels of the frame, and paints from each a square as wide as the frame.
@@ -15,12 +16,16 @@ Where we differ:
    patch is painted, once for a whole batch.
 2. The patch reaches the last row and column, which the first place in the published code leaves out; images may be
    rectangular.
-3. The published code frames all images alike; we take its step for each image by itself, as the paper does. Where
-   squares of a frame overlap, chance decides which is on top, not their order. A square is cut at the edge of the
-   image; the published code squeezes what is beyond it into the last row or column.
+3. A frame takes the step of the published code for one frame for all images, for each image by itself, with the alpha
+   that the code has for single images; there it paints one square, and later single pixels. Where squares of a frame
+   overlap, chance decides which is on top, not their order. A square is cut at the edge of the image; the published
+   code squeezes what is beyond it into the last row or column.
 4. A target is approached by the margin of its score; the published code takes the cross-entropy.
 5. The schedule is stretched over `horizon` queries, which is a parameter of its own, not the budget.
-6. When fewer pixels are left outside a set than are to be exchanged, some of those that were let go are painted anew.
+6. A patch keeps to the schedule of the first release, in how it begins (stripes, not many squares), shrinks (down to a
+   128th, not a 512th) and moves (each fifth step, more rarely with each 1000; not each fourth, of targets each tenth),
+   and no step changes a single channel.
+7. When fewer pixels are left outside a set than are to be exchanged, some of those that were let go are painted anew.
 """
 
 from __future__ import annotations
@@ -137,7 +142,11 @@ class SparseRS:
         if pixels + int(count.max()) > total:  # too few are outside: the ones just let go come after them
             order = torch.where(go, chance + 2, order)
         come = smallest(order, torch.where(first, min(pixels, total), count))
-        colours = rng["colours"].bits(*state.x.shape[1:]).float()
+        colours = rng["colours"].bits(*state.x.shape[1:])
+        if not bool(first.all()):
+            single = (~first & (count == 1))[:, None, None, None]
+            colours = torch.where(single, another(colours, state.x, rng), colours)
+        colours = colours.float()
         kept = state.best.flatten(2).masked_fill(go[:, None], 0.0).view_as(state.x)
         return with_pixels(kept, come, colours, state.x)
 
@@ -154,7 +163,9 @@ class SparseRS:
         drawn = rng["square"].uniform(2, dtype=torch.float64)
         size = (self.share(state.told).sqrt() * side).long().clamp(min=1).clamp(max=min(tall, wide))
         row, column = (drawn[:, 0] * (tall - size + 1)).long(), (drawn[:, 1] * (wide - size + 1)).long()
-        colour = rng["colour"].bits(channels).float()[:, :, None, None]
+        colour = rng["colour"].bits(channels)[:, :, None, None]
+        there = pattern.flatten(2).gather(2, (row * wide + column)[:, None, None].expand(-1, channels, -1))[..., None]
+        colour = torch.where((size == 1)[:, None, None, None], another(colour, there, rng), colour).float()
         painted = torch.where(window(row, column, size, tall, wide)[:, None], colour, pattern)
         stripes = rng["stripes"].bits(channels, 1, wide).float().expand(-1, -1, tall, -1)
         # Or the patch moves.
@@ -193,6 +204,15 @@ class SparseRS:
         inside = ((painted | first) & mask)[:, None]
         new = repainted(torch.where(first[:, None], colours, found), inside, state.x)
         return torch.where(inside, new, state.best)
+
+
+def another(colours: Bool[Tensor, "B C h w"], there: Float[Tensor, "B C h w"], rng: Stream) -> Bool[Tensor, "B C h w"]:
+    """The colours, but where a pixel has its own already, one of the others, each as likely."""
+    channels, height, width = colours.shape[1:]
+    same = (colours == there).all(1, keepdim=True)
+    which = (rng["another"].uniform(1, height, width, dtype=torch.float64) * (2**channels - 1)).long() + 1
+    turned = (which >> torch.arange(channels)[:, None, None]) & 1 == 1
+    return torch.where(same, colours ^ turned, colours)
 
 
 def patch_places(

@@ -3,8 +3,8 @@
 Author: Croce, Andriushchenko, Singh, Flammarion, Hein, Sparse-RS: a versatile framework for query-efficient sparse
 black-box adversarial attacks, AAAI 2022, https://arxiv.org/abs/2006.12834.
 
-Numbers: alpha = 0.3 for pixels (0.1 when targeted), 0.4 for a patch (0.1 when targeted), 0.5 for a frame, divided by up
-to 20 (pixels) and 128 on a schedule that is stretched over the budget; 10,000 queries on ImageNet.
+Numbers: alpha = 0.3 for pixels (0.1 when targeted), 0.4 for a patch (0.1 when targeted), 0.5 for a frame; that of
+pixels is divided by up to 20 on a schedule that is stretched over the budget; 10,000 queries on ImageNet.
 
 Where we differ: see `algorithms/sparse_rs.py`.
 """
