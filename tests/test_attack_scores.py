@@ -16,6 +16,7 @@ from evofool.algorithms.ga import GeneticAlgorithm
 from evofool.algorithms.genattack import GenAttack
 from evofool.algorithms.nes import NES
 from evofool.algorithms.population import Population
+from evofool.algorithms.random_search import RandomSearch
 from evofool.algorithms.separable_cma import SeparableCMA
 from evofool.classifiers.fake import Constant, Linear, Silent
 from evofool.contracts import Evaluated, Victims
@@ -221,7 +222,7 @@ def test_another_seed_goes_another_way(attacker):
 
 @everyone
 def test_scores_of_any_size_and_missing_answers_are_borne(attacker):
-    x = pictures(4)
+    x = pictures(8)
     huge = Linear(1e4 * (stream(3, seed=8)["weight"].uniform(1, 6, 6) - 0.5), micro_batch=7)
     labels = huge(x).argmax(1)
     assert float(huge(x).abs().max()) > 1e4
@@ -296,6 +297,35 @@ def test_l2_the_smallest_perturbation_of_a_linear_classifier(make, factor):
         evaded, _ = attack(make(ball), classifier, x, labels, budget=2000 if fools else 150)
         assert evaded.fooled.tolist() == [fools] * 3
         assert bool((distance(evaded.images, x, "l2") <= ball.eps + 1e-6).all())
+
+
+def test_within_l_inf_what_is_sent_is_the_nearest_gray_level_and_keeps_the_limit():
+    """Rounded toward the image, a limit of one gray level would leave whatever is not a corner as it was."""
+    x = (torch.rand(20, 3, 9, 5, generator=torch.Generator().manual_seed(1)) * 255).round() / 255
+    for level in (1, 2, 76, 255):
+        ball = LpBall("linf", level / 255)
+        genes = ball.sample(x, 4, many(20))
+        images = ball.decode(genes, x)
+        assert bool(ball.holds(images, x).all())
+        assert float((images - x[:, None] - genes).abs().max()) <= 0.5 / 255 + 1e-6
+        assert torch.equal(images, (images * 255).round() / 255)
+    changed = (LpBall("linf", 1 / 255).decode(LpBall("linf", 1 / 255).sample(x, 4, many(20)), x) != x[:, None]).double()
+    inside = ((x > 0) & (x < 1)).double().mean()
+    assert float(changed.mean()) == pytest.approx(0.5 * float(inside), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "make", [GenAttack, lambda ball: RandomSearch(ball, draw="inside")], ids=["genattack", "random"]
+)
+def test_one_gray_level_is_enough_for_whoever_goes_inside(make):
+    _, weight = two_classes()
+    x, labels = gray(1), torch.zeros(1, dtype=torch.int64)
+    classifier, _ = two_classes(margin=1.5 / 255 - float(weight.double().sum()) * (128 / 255 - 0.5))
+    ahead = -float(Goal().objective(_as_asked(classifier, x, labels), classifier.info))
+    assert abs(ahead) == pytest.approx(1.5 / 255, rel=0.01), "a corner of the ball takes off more than four times that"
+    assert float(weight.abs().sum()) > 6
+    evaded, _ = attack(make(LpBall("linf", 1 / 255)), classifier, x, labels, budget=200)
+    assert evaded.fooled.tolist() == [True]
 
 
 def _as_asked(classifier: Any, x: torch.Tensor, labels: torch.Tensor) -> Evaluated:

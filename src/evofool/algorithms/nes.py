@@ -7,10 +7,11 @@ JMLR 15 (2014).
 Where we differ:
 1. One image is asked about at a time: the samples, of which the second of each pair mirrors the first, then the point
    that the step leads to. The published code asks about the samples together, and about the point without counting it.
-2. What was added to a sample is read from the perturbation that was sent, and its answer counts by how much it differs
-   from that of the point: what [0, 1] and the ball cut off does not tilt the estimate.
-3. Images lie on the 1/255 lattice, rounded toward the original, so that the published spread of 0.001 would change
-   nothing; spread and step are shares of eps.
+2. What was added to a sample is read from the perturbation within [0, 1] and the ball, before it is rounded to gray
+   levels, and its answer counts by how much it differs from that of the point: what is cut off does not tilt the
+   estimate.
+3. Images lie on the 1/255 lattice, so that the published spread of 0.001 would change nothing; spread and step are
+   shares of eps.
 4. The loss is the margin; theirs is the cross-entropy. Their annealing of the step on plateaus is left out.
 5. L2: a step goes along the estimate, not its sign, and has its length within [0, 1].
 """

@@ -1,7 +1,8 @@
 """Genomes that are perturbations: what is added to an image x, kept within a limit around it.
 
-Decoded images lie on the 1/255 lattice, rounded toward x: so an image that is sent never exceeds the limit. Each limit
-also says of an image whether it `holds`, exactly, in whole gray levels: for searches that ask outside it on their way.
+Decoded images lie on the 1/255 lattice, and never exceed the limit: within L-inf they are rounded to the nearest gray
+level, which the limit, itself a whole number of them, allows; else toward x. Each limit also says of an image whether
+it `holds`, exactly, in whole gray levels: for searches that ask outside it on their way.
 """
 
 from __future__ import annotations
@@ -99,13 +100,14 @@ class LpBall:
 
     def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
         """The images on the 1/255 lattice."""
+        if self.norm == "linf":
+            return to_lattice(x[:, None] + genomes, None)
         images = to_lattice(x[:, None] + genomes, x)
-        if self.norm == "l2":
-            # Levels that are whole but for rounding stay, which a radius of a few whole levels may not allow.
-            over = ~self.holds(images, x)
-            if bool(over.any()):
-                shorter = to_lattice(x[:, None] + (1 - 2 * WHOLE) * genomes, x)
-                images = torch.where(over[..., None, None, None], shorter, images)
+        # Levels that are whole but for rounding stay, which a radius of a few whole levels may not allow.
+        over = ~self.holds(images, x)
+        if bool(over.any()):
+            shorter = to_lattice(x[:, None] + (1 - 2 * WHOLE) * genomes, x)
+            images = torch.where(over[..., None, None, None], shorter, images)
         return images
 
     def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
