@@ -4,12 +4,15 @@ Author: Andriushchenko, Croce, Flammarion, Hein, Square Attack: a query-efficien
 random search, ECCV 2020, https://arxiv.org/abs/1912.00049.
 
 Where we differ:
-1. Each image has squares of its own; the published code draws one for a whole batch.
+1. Each image has squares of its own; within L2 the published code draws one for a whole batch, as its copies in other
+   libraries do within L-inf, too.
 2. Squares reach the last row and column, which the published code leaves out; images may be rectangular.
 3. A square that changes nothing is drawn again up to seven times for each image; the published code goes on until it
    does.
 4. The schedule is that of the paper, stretched over `horizon` queries, which is a parameter of its own, not the budget.
 5. A target is approached by the margin of its score; the published code takes the cross-entropy.
+6. The bumps of L2 are narrower: their rings begin with the second of the published ones, and the halves of a bump are
+   brought to length 1 together, not each by itself. All bumps of a first perturbation lie the same way.
 """
 
 from __future__ import annotations
@@ -199,7 +202,8 @@ def begin_with_bumps(x: Float[Tensor, "B C H W"], eps: float, rng: Stream) -> Fl
 def bumps(largest: int) -> Float[Tensor, "S L L"]:
     """The shapes of bumps by their side, 0 to `largest`: two mounds of opposite sign, of length 1.
 
-    The published "meta pseudo-Gaussian": rings of rectangles that add 1 / (k + 1)^2 towards the middle, in two halves.
+    After the published "meta pseudo-Gaussian": rings of rectangles that add 1 / (k + 1)^2 towards the middle, in two
+    halves; see the differences above.
     """
     found = torch.zeros(largest + 1, largest, largest)
     for side in range(1, largest + 1):
