@@ -203,6 +203,7 @@ def matrix() -> Iterator[Job]:
     fewer images, the leaders and random search are asked to do the same beside them.
     """
     yield Job(CIFAR_LINF, "square", {"p": 0.3}, why="matrix")
+    yield Job(CIFAR_L2, "square", {"p": 0.1}, why="matrix")
     for limit, _ in BARS:
         short = stopped(limit)
         if short != limit:

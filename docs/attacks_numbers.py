@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from evofool.errors import DamagedRunError, UserError
 from evofool.files import write_bytes
 from evofool.reports import differences, survival
 from evofool.reports.attack_tables import FIRST, cut
-from evofool.reports.statistics import Interval, holm, wilcoxon, wilson
+from evofool.reports.statistics import Interval, holm, wilson
 from evofool.reports.survival import Survival
 from evofool.studies.attack.results import Results, load
 
@@ -84,11 +84,16 @@ class Entry(NamedTuple):
 
     @property
     def success(self) -> Estimate:
-        """Mean share over runs; the interval is Wilson's, and no narrower than that over runs where images share."""
+        """Mean share over runs, with Wilson's interval.
+
+        Where images share, it is no narrower than that over runs, and there is none where the runs are too few.
+        """
         found = [run.share for run in self.runs]
         share, images = sum(found) / len(found), len(self.runs[0].fooled)
         interval = wilson(round(share * images), images)
-        over = differences.mean_of(found) if self.shares else None
+        if self.shares and len(found) < differences.RUNS:
+            return Estimate(share)
+        over = differences.mean_over_runs(found) if self.shares else None
         if interval and over:
             interval = interval._replace(low=min(interval.low, over.low), high=max(interval.high, over.high))
         return Estimate(share, interval)
@@ -97,7 +102,8 @@ class Entry(NamedTuple):
     def mean(self) -> Estimate:
         """Queries, a failure counted as the budget; the interval is over runs where images share, else over images."""
         means = [run.mean for run in self.runs]
-        return Estimate(sum(means) / len(means), differences.mean_of(means if self.shares else by_image(self, "costs")))
+        over = differences.mean_over_runs(means) if self.shares else differences.mean_of(by_image(self, "costs"))
+        return Estimate(sum(means) / len(means), over)
 
     @property
     def median(self) -> float:
@@ -122,8 +128,13 @@ class Entry(NamedTuple):
         points = []
         for start, end in cut(min(len(run.costs) for run in self.runs)):
             means = [float(run.costs[start:end].mean()) for run in self.runs]
-            points.append((start + 1, end, Estimate(sum(means) / len(means), differences.mean_of(means))))
+            points.append((start + 1, end, Estimate(sum(means) / len(means), differences.mean_over_runs(means))))
         return points
+
+    @property
+    def draws(self) -> bool:
+        """Whether any two runs differ: an attack that draws nothing does the same each time."""
+        return any((by_number(run) != by_number(self.runs[0])).any() for run in self.runs[1:])
 
     def told(self, name: str) -> float | None:
         """A number that runs tell of all their images, over those that tell it."""
@@ -195,12 +206,22 @@ def packed(results: Results, timings: Mapping[str, Any], sha256: str) -> dict[st
         "issued": results.queries(),
         "distinct": ledger.get("distinct"),
         "lost on disk": ledger.get("lost on disk"),
+        "broke down": sum(each["images"] for each in ledger.get("broke down", [])),
+        "targets": _targets(results),
         "timings": dict(timings),
         "versions": results.versions,
         "command": cleaned(results.command),
         "sha256": sha256,
         "images": [[image.number, int(image.outcome == "fooled"), image.queries] for image in attacked],
     }
+
+
+def _targets(results: Results) -> str | None:
+    """Tells apart what runs aim at."""
+    if not results.targeted:
+        return None
+    aims = [image.target for image in sorted(results.images, key=lambda image: image.number)]
+    return hashlib.sha256(json.dumps(aims).encode()).hexdigest()[:16]
 
 
 def cleaned(command: str) -> str:
@@ -268,10 +289,14 @@ def group(name: str, runs: Sequence[Run]) -> Group:
         UserError: they were not asked the same, or two are one run twice.
     """
     first = runs[0].facts
+    aims: dict[int, str | None] = {}
     for run in runs:
         for what in ("net", "fingerprint", "norm", "size", "targeted", "k", "budget", "data"):
             if run.facts[what] != first[what]:
                 raise UserError(f"{name}: {name_of(run.facts)} has {what} {run.facts[what]}, others {first[what]}")
+        seed = run.facts["seed"]
+        if run.facts["targets"] != aims.setdefault(seed, run.facts["targets"]):
+            raise UserError(f"{name}: {name_of(run.facts)} aims at other classes than others with seed {seed}")
     common = set.intersection(*(set(run.numbers.tolist()) for run in runs))
     if not common:
         raise UserError(f"{name}: no image was attacked by all")
@@ -292,9 +317,27 @@ def group(name: str, runs: Sequence[Run]) -> Group:
     return Group(name, tuple(entries))
 
 
+def by_number(run: Run, what: str = "costs") -> np.ndarray:
+    """Of each image, in the order of the list."""
+    return np.asarray(getattr(run, what)[np.argsort(run.numbers)])
+
+
 def by_image(entry: Entry, what: str) -> np.ndarray:
     """Mean over runs of each image, in the order of the list."""
-    return np.mean([getattr(run, what)[np.argsort(run.numbers)] for run in entry.runs], axis=0, dtype=float)
+    return np.mean([by_number(run, what) for run in entry.runs], axis=0, dtype=float)
+
+
+def alike(first: Entry, second: Entry) -> tuple[Entry, Entry]:
+    """Both without the runs that aim elsewhere: where targets are drawn, they are by the seed."""
+    if not first.runs[0].facts["targeted"]:
+        return first, second
+    seeds = [{run.facts["seed"] for run in entry.runs} for entry in (first, second)]
+    common = set.intersection(*seeds)
+    one, two = (
+        entry._replace(runs=tuple(run for run in entry.runs if run.facts["seed"] in common))
+        for entry in (first, second)
+    )
+    return (one, two) if common else (first, second)
 
 
 class Held(NamedTuple):
@@ -314,15 +357,16 @@ class Held(NamedTuple):
 
 def held(first: Entry, second: Entry) -> Held:
     """The first as a multiple of the second; intervals over runs where one of them shares, else over images."""
+    first, second = alike(first, second)
     gap = first.success.value - second.success.value
     ratio = first.mean.value / second.mean.value
     median = first.median / second.median
     if first.shares or second.shares:
         shares = [[run.share for run in entry.runs] for entry in (first, second)]
-        success = differences.bootstrap(shares, lambda one, two: one - two)
-        if success is None and all(len(share) > 1 for share in shares):
+        success = differences.over_runs(shares, lambda one, two: one - two)
+        if success is None and all(len(share) >= differences.RUNS for share in shares):
             success = Interval(gap, gap, gap, min(map(len, shares)))  # all runs say the same
-        means = differences.ratio_of(*([run.mean for run in entry.runs] for entry in (first, second)))
+        means = differences.ratio_over_runs(*([run.mean for run in entry.runs] for entry in (first, second)))
         return Held(Estimate(ratio, means), median, Estimate(gap, success), "runs")
     if len(first.runs) == len(second.runs) == 1:
         success = differences.paired_shares(by_image(first, "fooled") > 0, by_image(second, "fooled") > 0)
@@ -335,19 +379,19 @@ def held(first: Entry, second: Entry) -> Held:
 
 def tests(found: Group, reference: Entry) -> dict[str, float | None]:
     """Wilcoxon's p on the queries of the same images against the reference, after Holm; none where images share."""
-    others = [entry for entry in found.entries if entry is not reference and not entry.shares]
-    values = [wilcoxon((by_image(entry, "costs") - by_image(reference, "costs")).tolist()) for entry in others]
-    return dict(zip((entry.name for entry in others), holm(values), strict=True))
+    return _tested(found, reference, "costs", differences.queries_p)
 
 
 def shares_tests(found: Group, reference: Entry) -> dict[str, float | None]:
     """McNemar's p on who was fooled, of several runs Wilcoxon's on shares; after Holm."""
+    return _tested(found, reference, "fooled", differences.success_p)
+
+
+def _tested(found: Group, reference: Entry, what: str, test: Callable[..., float]) -> dict[str, float | None]:
     others = [entry for entry in found.entries if entry is not reference and not entry.shares]
-    values: list[float | None] = []
-    for entry in others:
-        one, two = by_image(entry, "fooled"), by_image(reference, "fooled")
-        single = len(entry.runs) == len(reference.runs) == 1
-        values.append(differences.mcnemar(one > 0, two > 0) if single else wilcoxon((one - two).tolist()))
+    values = [
+        test(*([by_number(run, what) for run in entry.runs] for entry in alike(other, reference))) for other in others
+    ]
     return dict(zip((entry.name for entry in others), holm(values), strict=True))
 
 
@@ -388,7 +432,8 @@ PROMISES = (
     Promise("cifar-cnn-linf-8-255-5000", "CIFAR-10 CNN, L-inf 8/255, budget 5,000",
             ("square",), 0.5, also=("square p=0.3", "square p=0.05")),
     Promise("mnist-cnn-l2-2-1000", "MNIST CNN, L2 2.0, budget 1,000", ("square",), 0.7, gain=0.1),
-    Promise("cifar-cnn-l2-1-1000", "CIFAR-10 CNN, L2 1.0, budget 1,000", ("square",), 0.7, gain=0.1),
+    Promise("cifar-cnn-l2-1-1000", "CIFAR-10 CNN, L2 1.0, budget 1,000", ("square",), 0.7, gain=0.1,
+            also=("square p=0.1",)),
     Promise("mnist-cnn-l0-10-1000", "MNIST CNN, 10 pixels, budget 1,000", ("sparse-rs", "brusle"), 0.6,
             gain="not lower"),
     Promise("mnist-cnn-l0-25-1000", "MNIST CNN, 25 pixels, budget 1,000", ("sparse-rs", "brusle"), 0.6,
@@ -433,7 +478,7 @@ def bar(promise: Promise, groups: Mapping[str, Group], *, ours: str = "genepool"
         return Bar(
             promise, " or ".join(promise.against), 0, "", tuple(Check(words, "not measured", None) for words in wanted)
         )
-    rival = min([*rivals, *also], key=lambda entry: entry.mean.value)
+    rival = strongest([*rivals, *also])
     against = held(first, rival)
     reached: list[tuple[str, bool]] = []
     if promise.mean is not None:
@@ -457,7 +502,18 @@ def bar(promise: Promise, groups: Mapping[str, Group], *, ours: str = "genepool"
     if promise.success is not None:
         reached.append((f"{first.success.value:.1%}", first.success.value >= promise.success))
     checks = tuple(Check(words, told, met) for words, (told, met) in zip(wanted, reached, strict=True))
-    return Bar(promise, rival.name, found.images, f"{len(first.runs)} and {len(rival.runs)}", checks)
+    return Bar(promise, rival.name, found.images, f"{runs_of(first)} and {runs_of(rival)}", checks)
+
+
+def strongest(rivals: Iterable[Entry]) -> Entry:
+    """With the lowest mean."""
+    return min(rivals, key=lambda entry: entry.mean.value)
+
+
+def runs_of(entry: Entry) -> str:
+    """How many, and that they are all the same, if so."""
+    count = len(entry.runs)
+    return f"{count}, all alike" if count > 1 and not entry.draws else str(count)
 
 
 def _wanted(promise: Promise) -> list[str]:
@@ -467,7 +523,7 @@ def _wanted(promise: Promise) -> list[str]:
     if promise.median is not None:
         words.append(f"median at most {promise.median:g} x")
     if promise.gain == "not lower":
-        words.append("success not lower")
+        words.append("success not 2 points lower")
     elif promise.gain is not None:
         words.append(f"success at least {float(promise.gain) * 100:.0f} points higher")
     if promise.success is not None:

@@ -47,13 +47,13 @@ print(adv.queries[adv.fooled].tolist())  # adv.images, adv.fooled, adv.queries, 
 ```
 
 Limits are `--norm linf --eps 0.03` (no gray level changes by more; 1 is full white, and it is read as a whole
-number of 1/255), `--norm l2 --eps 2`, `--pixels 10`, `--patch 5` (a square anywhere) and `--frame 2` (the outer
-pixels). `--target 7` wants the images seen as a 7, `--target least-likely` and `--target random` want another class
-of each; `--top-k 3` wants the class out of the first three.
+number of 1/255), `--norm l2 --eps 2`, `--pixels 10`, and with `--recipe sparse-rs` also `--patch 5` (a square anywhere)
+and `--frame 2` (the outer pixels). `--target 7` wants the images seen as a 7, `--target least-likely` and `--target
+random` want another class of each; `--top-k 3` wants the class out of the first three.
 """
 
 WHEN = {
-    "genepool": "the default; many images against one classifier",
+    "genepool": "the default; many images against one classifier (with labels only: L-inf, away from a class)",
     "square": "images one by one, scores, L-inf or L2",
     "sparse-rs": "few pixels, a patch or a frame",
     "brusle": "few pixels; learns which ones",
@@ -83,21 +83,29 @@ How it was counted:
 - Every query is charged by one ledger outside of the attack, without a cache; of peers, too. Headline counts start
   after the query for the image as it is, which is charged and shown. Images that are misclassified as they are are
   not attacked, and are nobody's success. A failure counts as the whole budget: no mean is over successes alone.
-- A success counts only as it is on disk, on the 1/255 lattice and within the limit. Peers send what they like;
-  where something fooled as floats and not as a file, it is told under "lost on disk".
-- Attacks that treat each image by itself are compared over images (Wilcoxon on queries, McNemar on successes, Holm
-  over the attacks of a table). `genepool` carries what it learns from image to image, so its images are not
-  independent: there the unit is the run, each with its own order of the images, and intervals are over runs. "Not
-  lower" means that the lower end of the 95% interval of the difference lies above \N{MINUS SIGN}2 points.
-- `square` begins with squares of a share p of the pixels: 0.8 as AutoAttack and torchattacks have it. On the images
-  that settings were chosen on, 0.3 asked less on MNIST, and 0.05 or 0.3 on photographs; so these stand beside it,
-  and `genepool` is held against the one that asks least.
+- "issued" is all that was charged, with the query for each image as it is. Of peers that attack a batch it holds what
+  they ask about images that are fooled already, until the last of the batch is: that is in no mean.
+- A success counts only as it is on disk, on the 1/255 lattice and within the limit. What peers ask is brought to the
+  lattice on its way, so that they hear of what fools as a file; what they give back is looked at once more, and told
+  under "lost on disk" if it fools as floats and not as a file.
+- Attacks that treat each image by itself are compared over images: Wilcoxon's test on queries, and on successes
+  McNemar's of one run of each, or Wilcoxon's on the share of several; as many runs of each are taken, and p values are
+  Holm's over the attacks of a table. `genepool` carries what it learns from image to image, so its images are not
+  independent: there the unit is the run, each with its own order of the images. Intervals are over runs, where there
+  are five of them, and hold for these images only; of successes they are Wilson's, and as wide as that over runs.
+- "Not 2 points lower" means that the lower end of the 95% interval of the difference lies above \N{MINUS SIGN}2
+  points. All other figures are met, or missed, by what was measured, whatever the interval around it.
+- `square` begins with squares of a share p of the pixels: 0.8 as AutoAttack and torchattacks have it. Within L-inf,
+  on the images that settings were chosen on, 0.3 asked less on MNIST, and 0.05 or 0.3 on photographs; within L2 p = 0.1
+  is tried on photographs, as its paper has it there. So these stand beside it, and `genepool` is held against the one
+  that asks least.
+- Where the classes to be reached are drawn, each seed draws others; what is held against each other has the same ones.
 - Settings of `genepool` were chosen on other images than these: test images from the 5,000th on, of CIFAR-10 those
   of a shuffled list from the 5,000th on. Here are the first ones.
 - `random`, and recipes that hardly succeed, stop at 1,000 queries where others may ask 5,000; and of CIFAR-10, whose
   network takes long, all recipes and peers attack the same 200 images once. They have tables of their own, with the
   leaders beside them.
-- Peers run with their own defaults, on 100 images at a time where they can.
+- Peers run with their own defaults, on 100 images at a time where they can and it helps them.
 - CIFAR-10 here is a copy of the images as JPEG files, slightly lossy: set no number of it beside one of a paper.
 """
 
@@ -127,14 +135,15 @@ PICTURES = {
 }
 
 LEARNING = """
-The later an image comes, the more is known. Mean queries of `genepool` over the first images of the list and over
-all of them, beside the same algorithm with each image alone (`--independent`):
+`genepool` begins with nothing, and pays for trying what it knows. Mean queries over the first images of the list and
+over all of them, beside the same algorithm with each image alone (`--independent`), which took the same order. The
+first images are few, and easier or harder than others: hold a column against its own "alone", not against the next.
 """
 
 ABLATION = """
-Each row is `genepool` without one of its parts, on the same images. Intervals are over runs: where there are few,
-they are wide, and a ratio whose interval holds 1 shows nothing. With fewer images under way together (`lag=1`,
-`cohort=4`) each knows more of those before it, so that it asks less, and all of them take longer.
+Each row is `genepool` without one of its parts, on the same images. Intervals are over runs, and there is none with
+fewer than five; a ratio whose interval holds 1 shows nothing. With `lag=1` and `cohort=4` fewer images are under way
+together, and each may know more of those before it.
 """
 
 PARTS = {
@@ -244,7 +253,7 @@ OPTIONS = """
 | `--independent` | `genepool` without a pool |
 | `--shrink` | spends what is left of an image's budget on making what fooled it smaller |
 | `--budget-total 20000` | the most queries of all; what the quickly fooled leave goes to the hard ones |
-| `--confirm 2` | asks about what fooled twice more, and keeps what fools each time |
+| `--confirm 2` | asks about what fooled twice more; what does not fool each time is a failure, though it fooled once |
 | `--set NAME=VALUE` | an argument of the recipe |
 | `--no-cache` | sends an image again that the same search has asked about before, as for the comparison here |
 
@@ -296,5 +305,5 @@ python benchmarks/attack_matrix.py --nets nets/ --runs runs/attacks --cifar cifa
 python docs/make_attacks.py --from runs/attacks
 ```
 
-The last run stood on {versions}.
+Runs stood on {versions}.
 """

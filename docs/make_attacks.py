@@ -195,12 +195,15 @@ def _title(found: Group) -> str:
 
 
 def _reference(found: Group) -> Entry | None:
-    """Whom the others are held against: the rival of the promise, else the best that shares nothing."""
-    named = [name for promise in numbers.PROMISES if promise.group == found.name for name in promise.against]
-    usual = [*named, "square", "sparse-rs", "rays"]
-    entries = [entry for name in usual if (entry := found.entry(name))]
+    """Whom the others are held against: the rival of the promise, else the best of the usual ones."""
+    first = next((promise for promise in numbers.PROMISES if promise.group == found.name), None)
+    named = [*first.against, *first.also] if first else []
+    rivals = [entry for name in named if (entry := found.entry(name))]
+    if rivals:
+        return numbers.strongest(rivals)
     alone = [entry for entry in found.entries if not entry.shares and entry.name not in (ALONE, "random")]
-    return entries[0] if entries else alone[0] if alone else None
+    usual = [entry for entry in alone if entry.name.split(" ")[0] in ("square", "sparse-rs", "rays")]
+    return (usual or alone or [None])[0]
 
 
 def _shown(found: Group) -> list[Entry]:
@@ -226,7 +229,7 @@ def _group(found: Group) -> Iterator[str]:
         rows.append(
             [
                 _named(entry),
-                str(len(entry.runs)),
+                numbers.runs_of(entry),
                 f"{entry.success.value:.1%} ({_span(entry.success, share=True)})",
                 f"{entry.mean.value:,.1f} ({_span(entry.mean)})",
                 f"{entry.median:,.1f}",
@@ -244,6 +247,9 @@ def _group(found: Group) -> Iterator[str]:
          "p, success", "issued", "distinct", "lost on disk"),
         rows,
     )  # fmt: skip
+    for entry in entries:
+        if broke := sum(run.facts["broke down"] for run in entry.runs):
+            yield f"{_named(entry)} broke down before {broke:,} images, which count as failures."
     yield f"![Falling curves: the share of images that are not fooled, against queries]({FIGURES}/{found.name}.svg)"
     yield "*" + words.SURVIVAL.format(images=f"{found.images:,}", budget=f"{facts['budget']:,}") + "*"
 
@@ -258,7 +264,7 @@ def _named(entry: Entry) -> str:
 
 def _span(estimate: numbers.Estimate, *, share: bool = False) -> str:
     if estimate.interval is None:
-        return "one run"
+        return "few runs"
     low, high = estimate.interval.low, estimate.interval.high
     return f"{low:.1%} to {high:.1%}" if share else f"{low:,.1f} to {high:,.1f}"
 
@@ -274,17 +280,20 @@ def _whole(value: float | None) -> str:
 def _learning(groups: Mapping[str, Group]) -> Iterator[str]:
     rows = []
     for each in groups.values():
-        entry = each.entry(OURS)
+        entry, alone = each.entry(OURS), each.entry(ALONE)
         if entry is None or each.name == OTHER:
             continue
-        cells = [f"{value:,.1f}" if value is not None else "–" for value in numbers.firsts(entry)]
-        alone = each.entry(ALONE)
-        rows.append([_title(each), str(len(entry.runs)), *cells, f"{entry.mean.value:,.1f}", f"{each.images:,}",
-                     f"{alone.mean.value:,.1f}" if alone else "–"])  # fmt: skip
+        cells = []
+        for which in (entry, alone):
+            values = [*numbers.firsts(which), which.mean.value] if which else [None] * 3
+            cells += [f"{value:,.1f}" if value is not None else "–" for value in values]
+        runs = numbers.runs_of(entry) + (f" and {numbers.runs_of(alone)}" if alone else "")
+        rows.append([_title(each), runs, *cells, f"{each.images:,}"])
     if not rows:
         return
     yield words.LEARNING
-    yield table(("threat model", "runs", "first 10", "first 50", "all", "images", "alone, all"), rows)
+    yield table(("threat model", "runs", "first 10", "first 50", "all", "alone, first 10", "alone, first 50",
+                 "alone, all", "images"), rows)  # fmt: skip
     for name in _curves(groups):
         yield f"![Mean queries against the place in the order of attack]({FIGURES}/learning-{name}.svg)"
         yield f"*{_title(groups[name])}: mean queries by place in the order, over runs, with 95% intervals over runs.*"
@@ -305,7 +314,7 @@ def _ablation(groups: Mapping[str, Group]) -> Iterator[str]:
             continue
         rows = [[f"`{OURS}` as it is", str(len(full.runs)), f"{full.success.value:.1%}", f"{full.mean.value:,.1f}",
                  f"{full.median:,.1f}", "–"]]  # fmt: skip
-        unproven = []
+        unproven, fewer = [], []
         for entry in variants:
             held: Held = numbers.held(entry, full)
             told = words.PARTS.get(entry.name.removeprefix("genepool "), entry.name.removeprefix("genepool "))
@@ -314,10 +323,14 @@ def _ablation(groups: Mapping[str, Group]) -> Iterator[str]:
             part = words.WITHOUT.get(entry.name.removeprefix("genepool "))
             if part and held.mean.interval and held.mean.interval.low <= 1:
                 unproven.append(part)
+            if held.mean.interval and held.mean.interval.high < 1:
+                fewer.append(told)
         yield f"**{_title(each)}**, {each.images:,} images"
         yield table(("variant", "runs", "success", "mean queries", "median", "mean against all of it (95%)"), rows)
         if unproven:
             yield f"Not shown to take off queries here: {', '.join(unproven)}."
+        if fewer:
+            yield f"Asks less than all of it: {', '.join(fewer)}."
 
 
 def _transfer(groups: Mapping[str, Group]) -> Iterator[str]:
