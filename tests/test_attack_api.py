@@ -325,6 +325,21 @@ def test_wrong_input_is_refused_in_one_line(case: str) -> None:
     assert isinstance(caught.value, SpecError | ClassifierError) and caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("more", [None, torch.zeros(8, 2)])
+def test_a_model_that_answers_with_more_than_scores_is_told_what_to_do(more: torch.Tensor | None) -> None:
+    """As Inception in training does, and many others."""
+    said = "tuple of 2, expected the scores alone: let it return the first part"
+    with pytest.raises(ClassifierError, match=said):
+        evofool.attack(lambda images: (torch.zeros(len(images), 4), more), images(), labels(), eps=0.1)
+
+
+def test_one_target_may_be_a_number_of_any_kind() -> None:
+    for target in (np.int64(3), np.array(3), torch.tensor(3)):
+        only = labels() != 3
+        found = attack(x=images()[only], y=labels()[only], target=target, eps=0.3)
+        assert {image.target for image in found.results.images} == {3}
+
+
 @pytest.mark.parametrize(
     ("learned", "here", "said"),
     [

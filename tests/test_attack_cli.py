@@ -401,6 +401,23 @@ def test_folders_of_some_of_the_classes(tmp_path: Path, here: Any) -> None:
 def test_classes_without_names_go_by_number(folders: Path, tmp_path: Path, here: Any) -> None:
     assert here(*words(folders, "numbers"), "-q", "-o", str(tmp_path / "run")).returncode == 0
     assert "skipped" not in outcomes(tmp_path / "run")
+    told = "animals does not name its classes, so folders are taken as them in the order of their names: ant = 0, bee ="
+    assert study(tmp_path / "run")["data"]["brought"].startswith(told)
+    done = here(*words(folders, "numbers"), "--dry-run", "-o", str(tmp_path / "dry"))
+    assert told in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(("trouble", "told"), [("nowhere", "nowhere"), ("empty", "empty"), ("torn.zip", "torn.zip")])
+def test_what_is_wrong_with_images_is_said_of_a_classifier_of_any_shape(
+    folders: Path, tmp_path: Path, here: Any, trouble: str, told: str
+) -> None:
+    """And not that the classifier does not say what it takes."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.zip").write_bytes(b"PK")
+    line = words(folders, "scores")
+    line[line.index("--data") + 1] = str(tmp_path / trouble)
+    done = here(*line, "-o", str(tmp_path / "run"))
+    assert done.returncode == 2 and told in done.stderr and "image_shape" not in done.stderr, done.stderr
 
 
 @pytest.mark.usefixtures("short_report")
@@ -797,6 +814,7 @@ WRONG = {
     "eps below 0": (["--eps", "-0.1"], "expected above 0"),
     "eps above 1": (["--eps", "8"], "8 of 255 is 0.0314"),
     "eps less than a gray level": (["--eps", "0.001"], "less than one gray level"),
+    "an L2 radius that no gray level fits in": (["--norm", "l2", "--eps", "0.003"], "less than one gray level"),
     "eps that is no number": (["--eps", "nan"], "expected above 0"),
     "eps in words": (["--eps", "small"], "--eps small: expected a number, such as 0.03 or 8/255"),
     "eps over nothing": (["--eps", "8/"], "--eps 8/: expected a number"),

@@ -184,10 +184,33 @@ def test_the_sentences_say_what_was_found():
         "square fooled net on 3 of 4 attacked images (75.0%; 95% interval 30.1% to 95.4%) within L-inf 76/255 (goal: "
         "away from its class) with at most 100 queries each.",
         "It took a mean of 36.2 (95% interval 1.0 to 99.5) and a median of 22 queries over 4 images, a failure counted "
-        "as the budget of 100; the query for each image as it is comes on top.",
+        "as the budget of 100. The query for each image as it is, which the budget includes, is not counted here.",
         "1 of 5 images was skipped: the classifier misclassifies it as it is. No figure counts it.",
         "149 queries were charged in all: 144 for the search, 5 for the images as they are.",
     ]
+
+
+def test_what_did_not_fool_again_is_told():
+    failed = [image(1, 99, "failed"), image(2, 99, "failed")]
+    images = [image(0, 5), dataclasses.replace(failed[0], prediction=failed[0].label + 1), failed[1]]
+    found = attack.sentences(made(images, config={"confirm": 2}))
+    assert (
+        "A success counts only where the same image fooled again, 2 times of 2; 1 image fooled once and not again, and "
+        "count as failures." in found
+    )
+    assert not any("fooled again" in text for text in attack.sentences(made(images)))
+
+
+def test_a_budget_for_all_is_told_as_one():
+    found = attack.sentences(made(config={"budget_total": 900}))
+    assert "with at most 900 queries in all, 100 each in a first turn." in found[0]
+    assert "counted as the budget of 100, or as what it was given where that is more." in found[1]
+
+
+def test_many_misclassified_images_are_a_reason_to_doubt():
+    some, none = image(0, 5), image(1, 0, "skipped")
+    assert any("evofool doctor" in text for text in attack.sentences(made([some, none, none])))
+    assert not any("evofool doctor" in text for text in attack.sentences(made([some, some, none])))
 
 
 def test_one_query_and_one_image_are_one():

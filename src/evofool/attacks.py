@@ -286,6 +286,8 @@ def _targets(target: Any, labels: Int[Tensor, " N"], classes: int) -> tuple[Int[
         raise SpecError(f"target '{GIVEN}': unknown; give a class, by name or number, or one for each image")
     if target is None or isinstance(target, str):
         return None, target
+    if isinstance(target, (np.integer, np.ndarray, Tensor)) and target.ndim == 0:
+        target = int(target)
     if isinstance(target, int):
         each = _labels([target] * len(labels), len(labels), classes, "target")
     else:

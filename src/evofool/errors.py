@@ -34,6 +34,10 @@ class DataError(UserError):
     """A data file or folder cannot be read as images with labels."""
 
 
+class SizesError(DataError):
+    """Images differ in size, and nobody says to which they are to be brought."""
+
+
 class ClassifierError(UserError):
     """A classifier cannot be loaded, or does not fit the data."""
 

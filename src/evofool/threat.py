@@ -108,6 +108,8 @@ def threat(norm: str, size: float | None, image_shape: tuple[int, int, int]) -> 
         size = lattice_eps(size)
         if not size:
             raise SpecError("eps is less than one gray level: expected at least 1/255 = 0.0040")
+    elif norm == "l2" and size * 255 < 1:
+        raise SpecError("eps is less than one gray level in one place: expected at least 1/255 = 0.0040")
     elif norm != "l2" and size != int(size):
         raise SpecError(f"{name} = {size:g}: expected a whole number of pixels")
     return Threat(norm, size)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from PIL import Image
 
-from ..errors import DataError
+from ..errors import DataError, SizesError
 from .dataset import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -324,7 +324,7 @@ def _decode(
             where = source.where(parts)
             with _opened(source, parts, where) as picture:
                 if size is None and images is not None and (picture.height, picture.width) != images.shape[2:]:
-                    raise DataError(
+                    raise SizesError(
                         f"{where}: is {picture.height} x {picture.width} pixels high and wide, but "
                         f"{source.where(members[0])} is {images.shape[2]} x {images.shape[3]}; expected one size in "
                         f"all images; resize them, or name a shape: --with image_shape=CxHxW, and --image-size N to "

@@ -138,7 +138,7 @@ def _tested(pair: Pair, *entries: Entry) -> str:
     if pair.unit == "runs":
         if any(entry.alike for entry in entries):
             return ""
-        return "" if pair.ratio.low is not None else "; with fewer than two runs of each there is no interval"
+        return "" if pair.ratio.low is not None else "; with fewer than five runs of each there is no interval"
     sign = "" if (pair.queries_p or 0.0) < 0.001 else "= "
     return f"; p {sign}{p_value(pair.queries_p)} by Wilcoxon's test over the same images"
 
@@ -151,17 +151,18 @@ def _table(found: Comparison) -> Iterable[Block]:
     yield Text(
         f"All runs attacked the same {count(found.images, 'image')} of {classifier_of(results.classifier)} within "
         f"{results.limit} (goal: {aim(results)}), with at most {results.budget:,} queries each. The query for each "
-        "image as it is comes on top, and a failure counts as the budget, so that no failure makes a mean better. "
-        "Runs of one recipe with other seeds are shown as their mean."
+        "image as it is is part of that, but of no figure, and a failure counts as the budget, so that no failure "
+        "makes a mean better. Runs of one recipe with other seeds are shown as their mean."
     )
     yield sheet(found)
     yield Text(
         "Intervals are at 95%. For attacks that treat each image by itself the unit is the image: success has "
         "Wilson's interval, and means are resampled over images. For those that carry something from image to image "
-        "the unit is the run: with a single run there is no interval, nor where runs took the images in the same order "
-        "(without --shuffle), since all that comes of the order is the same in them. Resampling takes expanded "
-        "percentiles (Hesterberg 2015), since plain ones are too narrow for a few runs. Distinct are the images that "
-        "were asked about, beside the issued (charged) ones; repeated ones were answered from a cache and not charged."
+        "the unit is the run: with fewer than five runs there is no interval, since it would hold far less often than "
+        "it says, nor where runs took the images in the same order (without --shuffle), since all that comes of the "
+        "order is the same in them. Resampling takes expanded percentiles (Hesterberg 2015). Distinct are the images "
+        "that were asked about, beside the issued (charged) ones; repeated ones were answered from a cache, and not "
+        "charged."
     )
 
 
@@ -228,7 +229,7 @@ def _learning(found: Comparison) -> Iterable[Block]:
     yield Picture(
         "learning",
         "Mean queries of images that were attacked one after another, mean over runs, a failure counted as the "
-        "budget; bands over runs where there are several. An attack that treats each image by itself has no reason "
+        "budget; bands over runs where there are five. An attack that treats each image by itself has no reason "
         "to fall; where all runs take the images in the same order, harder and easier stretches show in all of them.",
         "Lines of mean queries by place in the order of attack, one for each attack.",
         functools.partial(attack_plots.learning_curves, lines(found)),
@@ -241,10 +242,10 @@ def _pairs(found: Comparison) -> Iterable[Block]:
     yield Text(
         "Ratio is the mean queries of the first over those of the second; success the share of the first minus that "
         "of the second, in points. Over images: Wilcoxon's signed-rank test on the queries of the same images, and "
-        "McNemar's exact test on success with Tango's interval (of several runs means over runs, and resampled "
-        "images). Over runs, where an attack shares: intervals only, for these images, and none where fewer than two "
-        "runs were made, where they took the images in the same order, or where all came to the same. All p values are "
-        "adjusted by Holm's procedure over the pairs of this table."
+        "McNemar's exact test on success with Tango's interval (of several runs Wilcoxon's on means over as many runs "
+        "of each, and resampled images). Over runs, where an attack shares: intervals only, for these images, and none "
+        "where fewer than five runs were made, where they took the images in the same order, or where all came to the "
+        "same. All p values are adjusted by Holm's procedure over the pairs of this table."
     )
     columns = (
         Column("first", kind="name"), Column("second", kind="text"), Column("unit", kind="text"),

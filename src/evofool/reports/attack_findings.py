@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..studies.attack.results import Results
+from ..studies.attack.results import Attacked, Results
 from .attack_tables import Group, Numbers, class_name, compared
-from .attack_words import between, classifier_of, name_of, percent, queries, size
+from .attack_words import at_most, between, classifier_of, failing, name_of, percent, queries, size
 from .drawing_findings import count
 from .findings import Finding
 from .plots import label
@@ -17,6 +17,7 @@ def findings(results: Results, numbers: Numbers) -> list[Finding]:
     texts = [
         *((text, "queries") for text in _verdict(results, numbers)),
         *((text, "queries") for text in _queries(results, numbers)),
+        *((text, "queries") for text in _confirmed(results)),
         *((text, "learning") for text in _learning(numbers)),
         *((text, "images") for text in _given(results)),
         *((text, "images") for text in _left_out(results, numbers)),
@@ -49,7 +50,7 @@ def _verdict(results: Results, numbers: Numbers) -> Iterable[str]:
     yield (
         f"{name_of(str(results.recipe.get('name', 'the attack')))} fooled {classifier_of(results.classifier)} on "
         f"{fooled:,} of {total:,} attacked images ({percent(success.estimate)}{interval}) within "
-        f"{results.limit} (goal: {aim(results)}) with at most {count(results.budget, 'query')} each."
+        f"{results.limit} (goal: {aim(results)}) with {at_most(results)}."
     )
 
 
@@ -57,11 +58,27 @@ def _queries(results: Results, numbers: Numbers) -> Iterable[str]:
     if numbers.mean is None:
         return
     interval = f" (95% interval {between(numbers.interval)})" if numbers.interval else ""
-    failures = f", a failure counted as the budget of {results.budget:,}" if numbers.failed else ""
+    failures = f", {failing(results)}" if numbers.failed else ""
     yield (
         f"It took a mean of {queries(numbers.mean)}{interval} and a median of {queries(numbers.median)} queries over "
-        f"{count(len(numbers.attacked), 'image')}{failures}; the query for each image as it is comes on top."
+        f"{count(len(numbers.attacked), 'image')}{failures}. The query for each image as it is, "
+        "which the budget includes, is not counted here."
     )
+
+
+def _confirmed(results: Results) -> Iterable[str]:
+    times = int(results.config.get("confirm") or 0)
+    if not times:
+        return
+    once = sum(image.outcome == "failed" and _seems_fooled(image, results) for image in results.images)
+    failed = f"; {count(once, 'image')} fooled once and not again, and count as failures" if once else ""
+    yield f"A success counts only where the same image fooled again, {count(times, 'time')} of {times:,}{failed}."
+
+
+def _seems_fooled(image: Attacked, results: Results) -> bool:
+    if image.target is not None:
+        return image.prediction == image.target
+    return results.k == 1 and image.prediction not in (-1, image.label)
 
 
 def _learning(numbers: Numbers) -> Iterable[str]:
@@ -90,6 +107,11 @@ def _left_out(results: Results, numbers: Numbers) -> Iterable[str]:
         yield (
             f"{numbers.skipped:,} of {total} {were} skipped: the classifier {why} as {they}. No figure counts {them}."
         )
+        if 2 * numbers.skipped > len(results.images) and not results.targeted:
+            yield (
+                "Most images were skipped. If you expected otherwise, `evofool doctor` tells how it takes images "
+                "and classes."
+            )
     if numbers.unanswered:
         yield f"{numbers.unanswered:,} of {total} could not be attacked: the classifier gave no answer."
 

@@ -13,7 +13,7 @@ from . import attack_gallery, attack_plots
 from .attack_findings import aim, findings
 from .attack_plots import Line
 from .attack_tables import Group, Numbers, Row, Share, class_name
-from .attack_words import between, classifier_of, distance, ending, name_of, percent, queries, size
+from .attack_words import at_most, between, classifier_of, distance, ending, name_of, percent, queries, size
 from .drawing_findings import count
 from .page import Block, Code, More, Page, Picture, Section, Text
 from .plots import label
@@ -290,9 +290,8 @@ def _asked(results: Results, numbers: Numbers) -> Iterable[Block]:
         )
         yield More("Queries by account", (Sheet("Every query that was charged.", columns, accounts),))
     yield Text(
-        f"Limits: {results.limit}; at most {count(results.budget, 'query')} for an image, the one for it as it is "
-        f"included; success: {aim(results)}. Images lie on the lattice of 256 gray levels, rounded toward the "
-        "original, so that the file is the image that was sent."
+        f"Limits: {results.limit}; {at_most(results)}, the one for an image as it is included; success: "
+        f"{aim(results)}. Images lie on the lattice of 256 gray levels, so that the file is the image that was sent."
     )
 
 

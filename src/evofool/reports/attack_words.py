@@ -7,6 +7,7 @@ from typing import Any
 
 from ..studies.attack.results import Attacked, Results
 from .attack_comparison import Estimate
+from .drawing_findings import count
 from .numbers import number
 from .plots import label
 from .sheets import Note
@@ -27,6 +28,20 @@ def queries(value: float | None) -> str:
     if value is None:
         return "none"
     return number(value, 0 if value >= 100 or value == int(value) else 1)
+
+
+def at_most(results: Results) -> str:
+    """How much might be asked."""
+    total = results.config.get("budget_total")
+    if total is None:
+        return f"at most {count(results.budget, 'query')} each"
+    return f"at most {count(int(total), 'query')} in all, {results.budget:,} each in a first turn"
+
+
+def failing(results: Results) -> str:
+    """What a failure counts as."""
+    more = ", or as what it was given where that is more" if results.config.get("budget_total") is not None else ""
+    return f"a failure counted as the budget of {results.budget:,}{more}"
 
 
 def between(interval: Interval, *, share: bool = False) -> str:

@@ -157,6 +157,11 @@ def read(raw: Any, rows: int, classes: int, kind: ScoreKind, name: str) -> Float
 def _tensor(raw: Any, name: str) -> Tensor:
     import numpy as np
 
+    if isinstance(raw, (tuple, list)) and any(isinstance(part, Tensor) or part is None for part in raw):
+        raise ClassifierError(
+            f"{name} answered with {type(raw).__name__} of {len(raw)}, expected the scores alone: let it return the "
+            "first part, or wrap it in a function that does"
+        )
     array = np.asarray(raw)
     if array.dtype.kind not in "fiub":
         found = f"{type(raw).__name__} of {array.dtype}"

@@ -85,7 +85,8 @@ class Chosen:
         names: of each image.
         labelled: whether labels came with the images.
         fingerprint: of all the data that they were chosen from.
-        brought: in words, how they were brought to the shape that the classifier takes; "" where they had it.
+        brought: in words, how they were brought to the shape that the classifier takes, and to its classes where their
+            names do not say which; "" where nothing was to be done.
     """
 
     dataset: Dataset
@@ -119,7 +120,8 @@ def chosen(config: Config, info: ClassifierInfo) -> Chosen:
     names = whole.files[rows] or tuple(f"{whole.name} {number}" for number in range(config.first, last))
     found = whole.found[rows]
     part = replace(whole, images=whole.images[rows], labels=labels, files=(), found=(), class_names=info.class_names)
-    return Chosen(part, names, bool(whole.class_names), whole.fingerprint, brought(found, info))
+    fitted = "; ".join(words for words in (brought(found, info), _matched(whole, info)) if words)
+    return Chosen(part, names, bool(whole.class_names), whole.fingerprint, fitted)
 
 
 def brought(found: Sequence[tuple[int, int, int]], info: ClassifierInfo) -> str:
@@ -184,6 +186,18 @@ def _as_classes(dataset: Dataset, info: ClassifierInfo) -> Int[Tensor, " N"]:
         f"{dataset.name} has images of '{unknown[0]}', and {info.name} knows no such class (but "
         f"{', '.join(info.class_names[:8])}{' ...' if len(known) > 8 else ''}); rename the folders, name its classes "
         "with --with class_names=FIRST,SECOND,..., or give the images without class folders"
+    )
+
+
+def _matched(dataset: Dataset, info: ClassifierInfo) -> str:
+    """In words, how classes of the images and of the classifier belong together, where their names do not say it."""
+    pairs = [f"{theirs} = {ours}" for theirs, ours in zip(dataset.class_names, info.class_names, strict=False)]
+    if not pairs or set(dataset.class_names) <= set(info.class_names):
+        return ""
+    shown = ", ".join(pairs if len(pairs) < 4 else [*pairs[:2], "...", pairs[-1]])
+    return (
+        f"{info.name} does not name its classes, so folders are taken as them in the order of their names: {shown}; "
+        "--with class_names=FIRST,SECOND,... says otherwise"
     )
 
 

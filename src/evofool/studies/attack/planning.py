@@ -11,7 +11,7 @@ from ... import recipes
 from ...classifiers.support.sources import sourced
 from ...contracts import ClassifierInfo, Dataset
 from ...data import load_test_images
-from ...errors import ClassifierError, DataError, SpecError
+from ...errors import ClassifierError, SizesError, SpecError
 from ...pool import Pool
 from ...recipes import Setting
 from ...runs import classifier_of
@@ -157,7 +157,7 @@ def _sourced(config: Config, progress: Callable[[str, int, int], None] | None) -
     data: Dataset | None = None
     try:
         data = load_test_images(config.data, data_dir=config.data_dir, unlabelled=True, progress=progress)
-    except DataError:  # of several sizes: the classifier has to say enough of itself
+    except SizesError:  # then the classifier has to say enough of itself
         data = None
     name, source = sourced(config.classifier, config.options, data)
     if config.options.keys() - {"device", "trust_code"} and not source:
