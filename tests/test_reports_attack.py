@@ -430,6 +430,10 @@ def test_findings_of_the_directory_are_named_by_number(tmp_path: Path):
     whole(results, tmp_path)
     assert [row["finding"] for row in table(tmp_path, "images")] == [7, None, 8, None, 9]
     assert "evofool replay DIR#8" in (tmp_path / "report.html").read_text()  # that of the fewest queries
+    assert "evofool verify DIR --trust-code" not in (tmp_path / "report.html").read_text()
+    whole(dataclasses.replace(results, command="evofool attack --classifier net.py:net --trust-code -o DIR"), tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "evofool replay DIR#8 --trust-code\nevofool verify DIR --trust-code" in text
 
 
 def test_the_same_results_give_the_same_bytes_and_others_do_not(tmp_path: Path):

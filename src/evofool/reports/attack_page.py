@@ -306,7 +306,9 @@ def _again(results: Results, numbers: Numbers) -> Iterable[Block]:
         if first is not None
         else "DIR is the directory that this page lies in. To see that all files in it are as they were written:"
     )
-    yield Code("\n".join([*([f"evofool replay DIR#{first}"] if first is not None else []), "evofool verify DIR"]))
+    trust = " --trust-code" if "--trust-code" in results.command.split() else ""
+    words = [*([f"evofool replay DIR#{first}"] if first is not None else []), "evofool verify DIR"]
+    yield Code("\n".join(word + trust for word in words))
     yield Text("Versions: " + ", ".join(f"{name} {version}" for name, version in results.versions.items()) + ".")
     yield More("Resolved configuration", (Code(_json(results.config)),))
     yield More("The classifier", (Code(_json(results.classifier)),))
