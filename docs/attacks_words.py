@@ -170,7 +170,9 @@ images that they were not found on; every query of the attack is counted, those 
 
 LIKENESS = """
 A recipe claims to be what its paper describes, so it must need no more queries than the installed implementation of
-the same paper, and succeed no less often: within the 95% interval over images, or better.
+the same paper, and succeed no less often: within the 95% interval over images, or better. `one-pixel` builds its
+children on members drawn by chance, as the paper has it; torchattacks builds them on the best one, with a population
+that grows with the pixels.
 """
 
 TIME = """
