@@ -219,14 +219,28 @@ def test_intervals_over_runs_hold_the_truth_about_95_times_in_100() -> None:
     assert 0.91 < held / len(runs) < 0.98  # plain percentiles hold it 83 times
 
 
+def test_there_is_no_interval_over_few_runs_since_it_would_hold_the_truth_far_less_often() -> None:
+    generator = np.random.default_rng(12)
+    for count, least, most in ((2, 0.4, 0.6), (3, 0.65, 0.85)):
+        runs = generator.normal(50, 5, size=(400, count))
+        held = sum(found.holds(50) for row in runs if (found := differences.mean_of(row)) is not None)
+        assert least < held / len(runs) < most
+    runs = generator.normal(50, 5, size=6)
+    for count in (2, 3, 4):
+        assert differences.mean_over_runs(runs[:count]) is None
+        assert differences.ratio_over_runs(runs, runs[:count]) is None
+        assert differences.over_runs([runs[:count], runs], lambda one, two: one - two) is None
+    assert differences.mean_over_runs(runs[:5]) == differences.mean_of(runs[:5])
+
+
 def test_the_ratio_of_runs_is_the_ratio_of_their_means() -> None:
-    found = differences.ratio_of([10, 12, 11, 14, 9], [30, 40, 35, 33, 31])
+    found = differences.ratio_over_runs([10, 12, 11, 14, 9], [30, 40, 35, 33, 31])
     assert found is not None
     assert found.estimate == pytest.approx(56 / 169)
     assert found.low < 56 / 169 < found.high
     assert found.low > 9 / 40
     assert found.high < 14 / 30
-    assert found == differences.ratio_of([10, 12, 11, 14, 9], [30, 40, 35, 33, 31])  # no chance in it
+    assert found == differences.ratio_over_runs([10, 12, 11, 14, 9], [30, 40, 35, 33, 31])  # no chance in it
 
 
 def test_pairs_stay_together() -> None:
@@ -235,19 +249,19 @@ def test_pairs_stay_together() -> None:
     found = differences.paired_ratio(first, [10 * each + 0.001 * (each > 40) for each in first])
     assert found is not None
     assert found.high - found.low < 1e-6
-    apart = differences.ratio_of(first, [10 * each for each in first])
+    apart = differences.ratio_over_runs(first, [10 * each for each in first])
     assert apart is not None
     assert apart.high - apart.low > 0.1
 
 
-@pytest.mark.parametrize("values", [[], [4.0], [4.0, 4.0, 4.0]])
+@pytest.mark.parametrize("values", [[], [4.0], [4.0, 4.0, 4.0, 4.0, 4.0]])
 def test_where_nothing_is_known_of_the_spread_there_is_no_interval(values: list[float]) -> None:
     assert differences.mean_of(values) is None
-    assert differences.ratio_of(values, values) is None
+    assert differences.ratio_over_runs(values, values) is None
 
 
 def test_a_ratio_over_nothing_has_no_interval() -> None:
-    assert differences.ratio_of([1, 2, 3], [0, 0, 0]) is None
+    assert differences.ratio_over_runs([1, 2, 3, 4, 5], [0, 0, 0, 0, 0]) is None
 
 
 def test_the_order_of_values_makes_no_difference() -> None:
