@@ -401,7 +401,7 @@ def test_folders_of_some_of_the_classes(tmp_path: Path, here: Any) -> None:
 def test_classes_without_names_go_by_number(folders: Path, tmp_path: Path, here: Any) -> None:
     assert here(*words(folders, "numbers"), "-q", "-o", str(tmp_path / "run")).returncode == 0
     assert "skipped" not in outcomes(tmp_path / "run")
-    told = "animals does not name its classes, so folders are taken as them in the order of their names: ant = 0, bee ="
+    told = "the classes of animals are numbers, so folders are taken as them in the order of their names: ant = 0, bee"
     assert study(tmp_path / "run")["data"]["brought"].startswith(told)
     done = here(*words(folders, "numbers"), "--dry-run", "-o", str(tmp_path / "dry"))
     assert told in " ".join(done.stderr.split())

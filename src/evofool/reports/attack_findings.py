@@ -71,8 +71,9 @@ def _confirmed(results: Results) -> Iterable[str]:
     if not times:
         return
     once = sum(image.outcome == "failed" and _seems_fooled(image, results) for image in results.images)
-    failed = f"; {count(once, 'image')} fooled once and not again, and count as failures" if once else ""
-    yield f"A success counts only where the same image fooled again, {count(times, 'time')} of {times:,}{failed}."
+    again = "once more" if times == 1 else f"{times:,} times more"
+    failed = f" Of the failures {once:,} fooled at first, and then not each time." if once else ""
+    yield f"A success counts only where the same image, asked about {again}, fooled each time.{failed}"
 
 
 def _seems_fooled(image: Attacked, results: Results) -> bool:

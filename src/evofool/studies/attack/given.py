@@ -196,8 +196,8 @@ def _matched(dataset: Dataset, info: ClassifierInfo) -> str:
         return ""
     shown = ", ".join(pairs if len(pairs) < 4 else [*pairs[:2], "...", pairs[-1]])
     return (
-        f"{info.name} does not name its classes, so folders are taken as them in the order of their names: {shown}; "
-        "--with class_names=FIRST,SECOND,... says otherwise"
+        f"the classes of {info.name} are numbers, so folders are taken as them in the order of their names: {shown}; "
+        "if it is another order, name the folders by number"
     )
 
 
