@@ -110,8 +110,8 @@ def _left_out(results: Results, numbers: Numbers) -> Iterable[str]:
         )
         if 2 * numbers.skipped > len(results.images) and not results.targeted:
             yield (
-                "Most images were skipped. If you expected otherwise, `evofool doctor` tells how it takes images "
-                "and classes."
+                "Most images were skipped. If you expected otherwise, evofool doctor tells how the classifier takes "
+                "images and classes."
             )
     if numbers.unanswered:
         yield f"{numbers.unanswered:,} of {total} could not be attacked: the classifier gave no answer."
