@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evofool import belief
-from evofool.algorithms.walks import BallWalk
+from evofool.algorithms.walks import Answer, BallWalk
 from evofool.belief import ALIGNED, ALIKE, DOUBT, LAST, NOISE, RANGE, Belief
 from evofool.encodings.perturbation import LpBall
 from evofool.waves import Waves, waves
@@ -50,7 +50,8 @@ def learned(
 ) -> Belief:
     """What a walk believes after it asked about a perturbation, and held on to another one."""
     images = walk.ball.decode(torch.stack([asked, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
-    return walk.learn(spare(model), images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
+    answer = Answer(best, asked, images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
+    return walk.learn(spare(model), answer)
 
 
 def covariance(model: Belief, row: int = 0) -> np.ndarray:

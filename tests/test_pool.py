@@ -16,7 +16,7 @@ import torch
 from evofool import evasion, recipes
 from evofool import pool as pools
 from evofool.algorithms.genepool import ALIKE, GenePool, State
-from evofool.algorithms.walks import BallWalk, Pace, PixelWalk, walk_for
+from evofool.algorithms.walks import Answer, BallWalk, Pace, PixelWalk, walk_for
 from evofool.classifiers.fake import Linear
 from evofool.contracts import Evaluated, Victims
 from evofool.encodings.perturbation import FewPixels, Frame, LpBall
@@ -668,7 +668,7 @@ def test_what_a_walk_asks_stays_within_its_limit(encoding: Any) -> None:
             assert torch.equal(intent.abs(), torch.full_like(intent, 0.2))
             assert torch.equal(encoding.repair(intent[:, None], x), kept), "the same image as was asked"
         drop = stream(4).at(number)["drop"].uniform()
-        model = made.learn(model, kept[:, 0] - best, drop, stepped)
+        model = made.learn(model, Answer(best, kept[:, 0], kept[:, 0] - best, drop, stepped))
         best = new
 
 

@@ -12,7 +12,7 @@ import torch
 
 from evofool import belief
 from evofool import pool as pools
-from evofool.algorithms.ball_walk import BallWalk, Pace, differs
+from evofool.algorithms.ball_walk import Answer, BallWalk, Pace, differs
 from evofool.algorithms.genepool import GenePool
 from evofool.algorithms.random_search import RandomSearch
 from evofool.algorithms.walks import PixelWalk, walk_for
@@ -64,7 +64,8 @@ def learned(
 ) -> Belief:
     """What a walk believes after it asked about a perturbation, and held on to another one."""
     images = walk.ball.decode(torch.stack([asked, best], dim=1).clamp(-x[:, None], 1 - x[:, None]), x)
-    return walk.learn(model, images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
+    answer = Answer(best, asked, images[:, 0] - images[:, 1], drop, torch.ones(len(x), dtype=torch.bool))
+    return walk.learn(model, answer)
 
 
 def length(images: torch.Tensor) -> list[float]:
@@ -434,6 +435,42 @@ def test_of_few_pixels_nothing_is_told_of_bands() -> None:
     assert isinstance(walk_for(FewPixels(3)), PixelWalk)
 
 
+def test_what_pixels_are_worth_by_hand() -> None:
+    walk, x = PixelWalk(2), gray(4, (1, 1, 5))
+    before = torch.tensor([1.0, 1, 0, 0, 0]).expand(4, 1, 1, 5)
+    after = torch.tensor([1.0, 0, -1, 0, 0]).expand(4, 1, 1, 5)
+    # Of the first image it brought something, of the second nothing; the third one has no answer, and of the last one
+    # the walk did not ask.
+    drop, stepped = torch.tensor([0.1, -0.1, torch.nan, -0.1]), torch.tensor([True, True, True, False])
+    model = walk.open(x, torch.zeros(4, dtype=torch.int64), empty((1, 1, 5), 2))
+    assert bool((model.worth.theta == 1).all())
+    worth = walk.learn(model, Answer(before, after, after - before, drop, stepped)).worth
+    assert worth.tried.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0] * 5, [0] * 5]
+    assert worth.missed.tolist() == [[0] * 5, [0, 1, 0, 0, 0], [0] * 5, [0] * 5]
+    assert worth.theta[1].tolist() == pytest.approx([0.01 / 1.01, 1, 0.01 / 1.01, 1, 1])
+
+
+def test_what_was_given_up_in_vain_stays_and_what_brought_nothing_is_left_alone() -> None:
+    count = 1000
+    walk, x = PixelWalk(2), gray(count, (1, 1, 6))
+    best = torch.tensor([1.0, 1, 0, 0, 0, 0]).expand(count, 1, 1, 6).contiguous()
+    model = walk.open(x, torch.zeros(count, dtype=torch.int64), empty((1, 1, 6), 2))
+    always = torch.ones(count, dtype=torch.bool)
+    pace = Pace(always, torch.full((count,), 5), torch.zeros(count, dtype=torch.int64))
+
+    def share(model: Any) -> list[float]:
+        new = walk.step(x, best, model, pace, many(count).at(1))
+        assert bool(((new != 0).sum((1, 2, 3)) == 2).all())
+        return [float(part) for part in (new != 0).float().mean(0).flatten()]
+
+    assert share(model) == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.25, 0.25], abs=0.05)
+    vain = torch.tensor([1.0, 0, -1, 0, 0, 0]).expand(count, 1, 1, 6)  # the second given up, the third taken in
+    model = walk.learn(model, Answer(best, vain, vain - best, torch.full((count,), -0.1), always))
+    first, second, third, *others = share(model)
+    assert first < 0.05 and second > 0.95 and third < 0.05
+    assert others == pytest.approx([1 / 3] * 3, abs=0.05)
+
+
 # ---- a linear classifier
 
 
@@ -545,13 +582,13 @@ def test_what_is_known_of_waves_comes_back_from_its_file() -> None:
 
 
 @pytest.mark.parametrize("whole", [1, 2, 5])
-@pytest.mark.parametrize("less", [1e-5, 2e-5, 5e-5, 9e-5, 2e-4])
+@pytest.mark.parametrize("less", [1e-7, 1e-6, 1e-5, 2e-5, 5e-5, 9e-5, 2e-4])
 def test_a_radius_just_below_whole_levels_is_kept(whole: int, less: float) -> None:
     """L2, one pixel: levels that are whole but for rounding would be a little longer than the radius."""
-    ball, x = LpBall("l2", whole / 255 * (1 - less)), torch.full((1, 1, 1, 1), 100 / 255)
-    images = ball.decode(ball.repair(torch.ones(1, 1, 1, 1, 1), x), x)
+    ball, x = LpBall("l2", whole / 255 * (1 - less)), torch.arange(240).view(240, 1, 1, 1) / 255
+    images = ball.decode(ball.repair(torch.ones(240, 1, 1, 1, 1), x), x)
     assert bool(ball.holds(images, x).all())
-    assert float(images * 255) == pytest.approx(100 + whole - 1)
+    assert (images * 255).round().flatten().tolist() == [level + whole - 1 for level in range(240)]
 
 
 class Overstepping(LpBall):

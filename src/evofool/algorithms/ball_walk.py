@@ -42,6 +42,24 @@ class Pace(NamedTuple):
     vain: Int[Tensor, " B"]
 
 
+class Answer(NamedTuple):
+    """What became of questions about B images, for a walk to learn from.
+
+    Attributes:
+        before: [B C H W], the best perturbation so far.
+        after: [B C H W], the one that was asked about.
+        change: [B C H W], by how much the image that was shown differs from the best one so far.
+        drop: [B], by how much that lowered the margin, in shares of that of the image as it is; NaN = no answer.
+        stepped: [B], whether the walk asked that, going on from something; not about genes, and not a beginning.
+    """
+
+    before: Float[Tensor, "B C H W"]
+    after: Float[Tensor, "B C H W"]
+    change: Float[Tensor, "B C H W"]
+    drop: Float[Tensor, " B"]
+    stepped: Bool[Tensor, " B"]
+
+
 @dataclass(frozen=True)
 class BallWalk:
     """L-inf and L2: as far as the ball allows along what is believed of the margin's slope, and a little astray.
@@ -169,14 +187,9 @@ class BallWalk:
             way = (way * (eps / _length(way).clamp(min=1e-12))).clamp(low, high)
         return way
 
-    def learn(
-        self,
-        model: Belief,
-        change: Float[Tensor, "B C H W"],
-        drop: Float[Tensor, " B"],
-        stepped: Bool[Tensor, " B"],
-    ) -> Belief:
+    def learn(self, model: Belief, answer: Answer) -> Belief:
         """After an answer to whatever was asked; NaN teaches nothing, nor does a change that the lattice swallows."""
+        change, drop = answer.change, answer.drop
         length = change.flatten(1).square().sum(1)
         basis = _waves(change)
         return belief.learn(model, basis.of(change), length, drop, drop.isfinite() & (length > 0), basis)

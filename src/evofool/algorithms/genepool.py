@@ -8,11 +8,11 @@ Ours. An image is attacked in two parts:
    the margin, is worth a query.
 2. Then it walks (see `walks`) from the best perturbation so far. Within L-inf and L2 it follows a belief of what
    changes do to the margin, corrected after each answer (see `belief`), in steps of full size; once answers have long
-   brought nothing, it repaints squares as well. With few pixels it exchanges ever fewer of them, biased by a linear
-   model of what changes do. There is no schedule over a budget: so a run that is cut earlier is the beginning of a
-   longer one. Both begin from what the images before have learned. Where a
-   classifier says labels only there is no margin to walk down: some beginnings of a walk are tried, and then another
-   attack (`then`) goes on.
+   brought nothing, it repaints squares as well. With few pixels it exchanges ever fewer of them, drawn by what
+   exchanging each has brought, and by what earlier images have taught of changes. There is no schedule over a budget:
+   so a run that is cut earlier is the beginning of a longer one. Both begin from what the images before have learned.
+   Where a classifier says labels only there is no margin to walk down: some beginnings of a walk are tried, and then
+   another attack (`then`) goes on.
 What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
 
 Without a pool (`sharing` None) only the second part is left: each image by itself.
@@ -20,7 +20,7 @@ Without a pool (`sharing` None) only the second part is left: each image by itse
 That a slope can be estimated from answers, and better with a prior, is from Ilyas, Engstrom, Madry, Prior
 Convictions, ICLR 2019; here it is one Gaussian, whose mean and covariance are both used to choose the next question.
 The squares are those of Square (Andriushchenko et al. 2020), the steps of few pixels those of Sparse-RS (Croce et al.
-2022), on a schedule of our own. That one perturbation
+2022), on a schedule of our own, drawn by what BruSLeAttack (Vo et al. 2024) learns of pixels. That one perturbation
 fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017; correcting a
 linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
 """
@@ -43,7 +43,7 @@ from ..rng import Stream
 from ..shapes import Bool, Float, Int, Tensor
 from ..sharing import Sharing
 from ..spec import check
-from .walks import Pace, walk_for
+from .walks import Answer, Pace, walk_for
 
 ALIKE = (0.35, 0.65)  # correlation of two genes over the images of a class: of any two, and more of like ones
 
@@ -230,6 +230,7 @@ class GenePool:
         held = walk.kept(state.x.index_select(0, changed), evaluated.genomes[:, 0].index_select(0, changed))
         # A margin that was next to nothing is soon a thousand times as large: it may not teach more than others.
         drop = ((state.fitness - fitness[:, 0]) / state.clean.clamp(min=1e-6)).clamp(-1, 1).float()
+        answer = Answer(state.best, evaluated.genomes[:, 0], images - state.shown, drop, ~trying & ~first)
         other = state.other
         if self.then:
             after = self.then.tell(state.other, evaluated, fitness, success)
@@ -243,7 +244,7 @@ class GenePool:
             told=state.told + 1,
             steps=state.steps + ~trying,
             seen=torch.where(win, evaluated.scores[:, 0].argmax(1), state.seen),
-            model=walk.learn(state.model, images - state.shown, drop, ~trying & ~first),
+            model=walk.learn(state.model, answer),
             other=other,
         )
         if bool(trying.any()):

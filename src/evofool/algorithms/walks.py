@@ -1,7 +1,7 @@
 """Steps of a search from one perturbation to the next, for each limit: what `genepool` makes between genes.
 
-A walk has `learn(...)`: what it holds to be true of an image after an answer, given by how much the image that was
-asked about differs from the best one so far, begun by `open(...)` from what the images before have taught;
+A walk has `learn(...)`: what it holds to be true of an image after an `Answer`, begun by `open(...)` from what the
+images before have taught;
 `begin(...)`, a first perturbation; `step(...)`, another one, given how far the walk is (`Pace`; once so many answers in
 a row have brought nothing as its `patience` says, that is for good); `lesson(...)`, what is to be told to later images;
 `kept(x, repaired)`: what of a perturbation to go on from; `intent(x, repaired)`: what a perturbation was meant to do
@@ -20,9 +20,10 @@ from ..encodings.perturbation import FewPixels, LpBall
 from ..errors import SpecError
 from ..pool import Pool
 from ..rng import Stream
-from ..shapes import Bool, Float, Int, Tensor
+from ..shapes import Float, Int, Tensor
 from ..waves import waves
-from .ball_walk import BallWalk, Pace
+from .ball_walk import Answer, BallWalk, Pace
+from .brusle import Worth, unknown
 from .sparse_rs import smallest
 
 
@@ -52,17 +53,21 @@ class Hints:
         prior: [B C H W], at first; steps follow it.
         model: [B C H W], corrected after each step, for later images. A model of one image's own few steps would lead
             it to the same pixels again and again.
+        worth: of each pixel, after the steps of this image.
     """
 
     prior: Float[Tensor, "B C H W"]
     model: Float[Tensor, "B C H W"]
+    worth: Worth
 
 
 @dataclass(frozen=True)
 class PixelWalk:
     """Few pixels: some of them are given up and as many others painted, each channel black (-1) or white (+1).
 
-    Where, and in which colour: of a share of the new pixels as the model has it, else anywhere.
+    Which, is drawn by the worth of pixels, after BruSLeAttack (Vo, Abbasnejad, Ranasinghe, ICLR 2024): what was given
+    up in vain is rather kept, and what was tried and brought nothing is rather not tried again. Where to, and in which
+    colour: of a share of the new pixels as earlier images have taught, too.
 
     Attributes:
         pixels: that may change.
@@ -90,12 +95,12 @@ class PixelWalk:
     def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Hints:
         """What is thought at first."""
         known = pool.model(labels) if self.prior else torch.zeros_like(x)
-        return Hints(known, known)
+        return Hints(known, known, unknown(x))
 
     def begin(self, x: Float[Tensor, "B C H W"], model: Hints, rng: Stream) -> Float[Tensor, "B C H W"]:
         """As many pixels as may change."""
         everything = torch.ones(len(x), dtype=torch.float64)
-        return self._exchanged(x, torch.zeros_like(x), everything, model.prior, rng["begin"])
+        return self._exchanged(x, torch.zeros_like(x), everything, model, rng["begin"])
 
     def step(
         self,
@@ -109,16 +114,20 @@ class PixelWalk:
         fresh, steps = pace.fresh, pace.steps
         start, decay = torch.where(fresh, self.first, self.after), torch.where(fresh, self.decay, self.later)
         share = start / (1 + torch.where(fresh, steps - 1, steps).clamp(min=0) / decay)
-        return self._exchanged(x, best, share, model.prior, rng)
+        return self._exchanged(x, best, share, model, rng)
 
-    def learn(
-        self, model: Hints, change: Float[Tensor, "B C H W"], drop: Float[Tensor, " B"], stepped: Bool[Tensor, " B"]
-    ) -> Hints:
-        """The model, so corrected that it would have predicted what the last step did."""
-        error = drop.clamp(-1, 1) - (model.model * change).flatten(1).sum(1)
+    def learn(self, model: Hints, answer: Answer) -> Hints:
+        """The model, so corrected that it would have predicted what the last step did; and what pixels are worth."""
+        change, told = answer.change, answer.stepped & answer.drop.isfinite()
+        error = answer.drop.clamp(-1, 1) - (model.model * change).flatten(1).sum(1)
         size = change.flatten(1).square().sum(1).clamp(min=1e-9)
-        weight = torch.where(stepped & drop.isfinite(), error / size, 0.0)
-        return Hints(model.prior, torch.addcmul(model.model, change, weight[:, None, None, None]))
+        weight = torch.where(told, error / size, 0.0)
+        old, new = ((perturbation != 0).any(1).flatten(1) for perturbation in (answer.before, answer.after))
+        return Hints(
+            model.prior,
+            torch.addcmul(model.model, change, weight[:, None, None, None]),
+            model.worth.learned(old, new, answer.drop > 0, told),
+        )
 
     def lesson(self, x: Tensor, model: Hints) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B n m"]]:
         """What changes of each gray level do; of bands nothing."""
@@ -126,27 +135,29 @@ class PixelWalk:
         return model.model, torch.zeros(len(x), bands, bands + 1)
 
     def _exchanged(
-        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Tensor, rng: Stream
+        self, x: Float[Tensor, "B C H W"], best: Tensor, share: Float[Tensor, " B"], model: Hints, rng: Stream
     ) -> Float[Tensor, "B C H W"]:
         count, channels, height, width = x.shape
         total, pixels = height * width, min(self.pixels, height * width)
+        prior, theta = model.prior, model.worth.theta
         held = (best != 0).any(1).flatten(1)
         number = (share * pixels).round().long().clamp(min=1)
-        go = smallest(rng["go"].uniform(total).masked_fill(~held, 2.0), torch.minimum(number, held.sum(1))) & held
-        come = torch.minimum(pixels - held.sum(1) + go.sum(1), (~held).sum(1))
-        # The smallest -log(u) / weight are a draw without replacement by weight.
-        weight = model.abs().sum(1).flatten(1)
+        # The shortest of waiting times -log(u) / weight are a draw without replacement by weight.
+        waiting = -rng["go"].uniform(total).clamp(min=1e-12).log() / theta
+        stay = smallest(waiting.masked_fill(~held, torch.inf), (held.sum(1) - number).clamp(min=0)) & held
+        come = torch.minimum(pixels - stay.sum(1), (~held).sum(1))
+        weight = prior.abs().sum(1).flatten(1)
         mean = weight.mean(1, keepdim=True)
-        weight = torch.where(mean > 0, self.guided * weight / mean + (1 - self.guided), 1.0)
-        keys = -rng["come"].uniform(total).clamp(min=1e-12).log() / weight
-        new = smallest(keys.masked_fill(held, torch.inf), come).view(count, 1, height, width)
+        weight = theta * torch.where(mean > 0, self.guided * weight / mean + (1 - self.guided), 1.0)
+        waiting = -rng["come"].uniform(total).clamp(min=1e-12).log() / weight
+        new = smallest(waiting.masked_fill(held, torch.inf), come).view(count, 1, height, width)
         colours = torch.where(rng["colours"].bits(channels, height, width), 1.0, -1.0)
-        follow = (rng["follow"].uniform(1, height, width) < self.guided) & (model != 0)
-        colours = torch.where(follow, model.sign(), colours)
+        follow = (rng["follow"].uniform(1, height, width) < self.guided) & (prior != 0)
+        colours = torch.where(follow, prior.sign(), colours)
         # A colour that the pixel has already changes nothing.
         same = ((x + colours).clamp(0, 1) == x).all(1, keepdim=True)
         colours = torch.where(same, -colours, colours)
-        kept = torch.where(go.view(count, 1, height, width), 0.0, best)
+        kept = torch.where(stay.view(count, 1, height, width), best, 0.0)
         return torch.where(new, colours, kept)
 
     def kept(self, x: Float[Tensor, "B C H W"], repaired: Tensor) -> Float[Tensor, "B C H W"]:

@@ -6,7 +6,8 @@ Numbers: cohorts of at most 16 images, of which 8 are under way together (`lag`)
 its first 200 queries (`horizon`); a gene is tried where it fools with a chance of 12% (of 30% in L2) or takes 3% off
 the margin (not in L2). Within L-inf and L2 a step goes along what is believed of the margin's slope, and 0.6 times as
 far astray (half of that after 200 answers), of three steps in ten within one band of waves; within L-inf, half of the
-steps repaint squares once 64 answers in a row have brought nothing. These were chosen on other images than those of the
+steps repaint squares once 64 answers in a row have brought nothing. With few pixels a step exchanges three in ten of
+them at first (7% from a gene), ever fewer later. These were chosen on other images than those of the
 published comparison. Where a classifier says labels only, RayS goes on after the genes.
 
 Where we differ: from every other recipe: images share what they find, so that the order of the list matters. With
