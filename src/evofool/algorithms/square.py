@@ -11,8 +11,6 @@ Where we differ:
    does.
 4. The schedule is that of the paper, stretched over `horizon` queries, which is a parameter of its own, not the budget.
 5. A target is approached by the margin of its score; the published code takes the cross-entropy.
-6. The bumps of L2 are narrower: their rings begin with the second of the published ones, and the halves of a bump are
-   brought to length 1 together, not each by itself. All bumps of a first perturbation lie the same way.
 """
 
 from __future__ import annotations
@@ -190,9 +188,10 @@ def begin_with_bumps(x: Float[Tensor, "B C H W"], eps: float, rng: Stream) -> Fl
     begin_row, begin_column = (height - height // side * side) // 2, (width - width // side * side) // 2
     rows, columns = height // side, width // side
     bump = bumps(side)[side][:side, :side]
-    bump = torch.where(rng["turned"].bits(1, 1), bump.T, bump)[:, None, None, :, None, :]
+    turned = rng["turned"].bits(1, rows, columns)[..., :, None, :, None]
     signs = torch.where(rng["bumps"].bits(channels, rows, columns), 1.0, -1.0)
-    tiles = (signs[..., :, None, :, None] * bump).flatten(4).flatten(2, 3)
+    tiles = signs[..., :, None, :, None] * torch.where(turned, bump.T[:, None, :], bump[:, None, :])
+    tiles = tiles.flatten(4).flatten(2, 3)
     grid = torch.zeros_like(x)
     grid[:, :, begin_row : begin_row + rows * side, begin_column : begin_column + columns * side] = tiles
     length = grid.flatten(1).norm(dim=1).clamp(min=1e-12)
@@ -200,33 +199,21 @@ def begin_with_bumps(x: Float[Tensor, "B C H W"], eps: float, rng: Stream) -> Fl
 
 
 def bumps(largest: int) -> Float[Tensor, "S L L"]:
-    """The shapes of bumps by their side, 0 to `largest`: two mounds of opposite sign, of length 1.
-
-    After the published "meta pseudo-Gaussian": rings of rectangles that add 1 / (k + 1)^2 towards the middle, in two
-    halves; see the differences above.
-    """
+    """The shapes of bumps by their side, 0 to `largest`: two mounds of opposite sign and equal length; together 1."""
     found = torch.zeros(largest + 1, largest, largest)
     for side in range(1, largest + 1):
-        shape = torch.zeros(side, side)
         half = side // 2
-        shape[:half] = _mound(half, side)
-        shape[half:] = -_mound(side - half, side)
-        if side > 1:
-            shape = shape / shape.norm()
-        found[side, :side, :side] = shape if side > 1 else 1.0
+        shape = torch.cat([_mound(half, side), -_mound(side - half, side)])
+        found[side, :side, :side] = shape / shape.norm()
     return found
 
 
 def _mound(height: int, width: int) -> Float[Tensor, "h w"]:
-    shape = torch.zeros(height, width)
-    top, left = height // 2 - 1 if height % 2 == 0 else height // 2, width // 2
-    bottom, right = height // 2, width // 2
-    middle = [top, left]
-    for k in range(1, max(height // 2, 1) + 1):
-        shape[max(middle[0], 0) : max(bottom, 0) + 1, max(middle[1], 0) : right + 1] += 1.0 / (k + 1) ** 2
-        middle = [middle[0] - 1, middle[1] - 1]
-        bottom, right = bottom + 1, right + 1
-    return shape
+    """Squares around the middle, one in the other: that which reaches k pixels further out adds 1 / (k + 1)^2."""
+    rows, columns = (torch.arange(height) - height // 2).abs(), (torch.arange(width) - width // 2).abs()
+    squares = 1 / torch.arange(1, max(height, width) // 2 + 2).double().square()
+    shape = squares.flip(0).cumsum(0).flip(0)[torch.maximum(rows[:, None], columns)].float()
+    return shape / shape.norm()
 
 
 def move_mass(

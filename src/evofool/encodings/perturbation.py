@@ -1,8 +1,8 @@
 """Genomes that are perturbations: what is added to an image x, kept within a limit around it.
 
-Decoded images lie on the 1/255 lattice, and never exceed the limit: within L-inf they are rounded to the nearest gray
-level, which the limit, itself a whole number of them, allows; else toward x. Each limit also says of an image whether
-it `holds`, exactly, in whole gray levels: for searches that ask outside it on their way.
+Decoded images lie on the 1/255 lattice, and never exceed the limit: within L-inf and L2 they are rounded to the nearest
+gray level, of which L2 takes back what its radius does not allow; else toward x. Each limit also says of an image
+whether it `holds`, exactly, in whole gray levels: for searches that ask outside it on their way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..shapes import Bool, Float, Tensor
 from .pixels import WHOLE, to_lattice
 
 SLACK = 1e-6  # by which float32 rounding may miss a radius
+WIDTHS = 256  # by which an L2 ball tells apart how far gray levels were rounded away from x
 TRACE = 2.0**-30  # a change too small to be seen: what a pixel gets that is held, but looks as it did
 
 
@@ -99,15 +100,38 @@ class LpBall:
         return inside * factor[..., None, None, None]
 
     def decode(self, genomes: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B n C H W"]:
-        """The images on the 1/255 lattice."""
+        """The images on the 1/255 lattice, of each gray level the nearest.
+
+        Of an L2 ball that may be too far; then those gray levels that were rounded away from x, from the widest on, are
+        rounded toward it, as few as will do.
+        """
+        images = to_lattice(x[:, None] + genomes, None)
         if self.norm == "linf":
-            return to_lattice(x[:, None] + genomes, None)
-        images = to_lattice(x[:, None] + genomes, x)
+            return images
+        rows, members = (~self.holds(images, x)).nonzero(as_tuple=True)
+        if len(rows):
+            images[rows, members] = self._shortened(genomes[rows, members], x[rows])
+        return images
+
+    def _shortened(self, genomes: Float[Tensor, "m C H W"], x: Float[Tensor, "m C H W"]) -> Float[Tensor, "m C H W"]:
+        """Of an L2 ball, images whose nearest gray levels are too far."""
+        start = (x * 255).round_()
+        exact = (x + genomes) * 255 - start
+        nearest = exact.round()
+        size = nearest.abs()
+        excess = size.flatten(1).double().square().sum(1) - (self.eps * 255) ** 2
+        beyond = (size - exact.abs()).flatten(1)  # above 0: rounded away from x, by half a level at most
+        width = (beyond * (2 * WIDTHS)).long().clamp_(0, WIDTHS - 1)
+        spared = torch.where(beyond > 0, 2 * size.flatten(1) - 1, 0.0)  # of the sum of squares, by one level less
+        place = (width + WIDTHS * torch.arange(len(x))[:, None]).flatten()
+        total = torch.bincount(place, spared.flatten().double(), minlength=WIDTHS * len(x)).view(-1, WIDTHS)
+        enough = total.flip(1).cumsum(1).flip(1) >= excess[:, None]
+        back = (beyond > 0) & (width >= enough.sum(1, keepdim=True) - 1)
+        images = (start + nearest - nearest.sign() * back.view_as(nearest)).div_(255)
         # Levels that are whole but for rounding stay, which a radius of a few whole levels may not allow.
-        over = ~self.holds(images, x)
+        over = ~self.holds(images[:, None], x)[:, 0]
         if bool(over.any()):
-            shorter = to_lattice(x[:, None] + (1 - 2 * WHOLE) * genomes, x)
-            images = torch.where(over[..., None, None, None], shorter, images)
+            images[over] = to_lattice((x + (1 - 2 * WHOLE) * genomes)[over][:, None], x[over])[:, 0]
         return images
 
     def holds(self, images: Float[Tensor, "B n C H W"], x: Float[Tensor, "B C H W"]) -> Bool[Tensor, "B n"]:
