@@ -229,8 +229,9 @@ What fooled one image often fools another. So what fooled earlier images is trie
    whether it was better or not. Once 64 answers in a row have brought nothing, squares repainted as by Square take
    turns with that within L-inf: networks that were trained to withstand small changes answer to large ones only.
    Which waves a classifier feels, and what changes do to a class on the average, is learned
-   across images: the next one begins with it. With few pixels the steps are those of Sparse-RS, biased by what
-   changes did to earlier images. Where a classifier answers with labels only there is no margin, and RayS goes on
+   across images: the next one begins with it. With few pixels the steps are those of Sparse-RS: which pixels are
+   exchanged goes by what exchanging each has brought on this image, as in BruSLeAttack, and by what changes did to
+   earlier ones. Where a classifier answers with labels only there is no margin, and RayS goes on
    after the genes.
 3. **Breeding.** Whenever a pair of classes has 2, 4, 8, ... genes, one more is bred of them all.
 
@@ -255,7 +256,7 @@ OPTIONS = """
 | `--independent` | `genepool` without a pool |
 | `--shrink` | spends what is left of an image's budget on making what fooled it smaller |
 | `--budget-total 20000` | the most queries of all; what the quickly fooled leave goes to the hard ones |
-| `--confirm 2` | asks about what fooled twice more; what does not fool each time is a failure, though it fooled once |
+| `--confirm 2` | asks about what fools twice more; unless it fools each time, the search goes on |
 | `--set NAME=VALUE` | an argument of the recipe |
 | `--no-cache` | sends an image again that the same search has asked about before, as for the comparison here |
 

@@ -158,7 +158,34 @@ def test_pixels_and_top_k_and_shrinking() -> None:
 
 def test_images_are_rounded_to_what_a_file_holds() -> None:
     x = images() + 0.3 / 255 * (images() < 0.9)
-    assert same(attack(x=x), attack())
+    found, whole = attack(x=x), attack()
+    assert same(found, whole)
+    assert "8 of 8 images do not hold whole gray levels" in str(found) and "by up to 0.30 of one." in str(found)
+    assert "gray levels" not in str(whole)
+    assert "1 of 8 images" in str(attack(x=torch.cat([x[:1], images()[1:]])))
+
+
+# ---- budgets
+
+
+def test_a_budget_for_all() -> None:
+    each, whole = attack(recipe="random", budget=20), attack(recipe="random", budget=20, budget_total=300)
+    assert bool(each.fooled.any()) and not bool(each.fooled.all())
+    assert torch.equal(each.queries[each.fooled], whole.queries[each.fooled])
+    assert int(whole.queries.max()) > 20 and int(whole.queries.sum()) + COUNT <= 300
+    assert int(whole.fooled.sum()) >= int(each.fooled.sum())
+    assert "with at most 300 queries in all, 20 each in a first turn" in str(whole)
+
+
+def test_what_fools_may_have_to_do_so_again() -> None:
+    plain, again = attack(recipe="random"), attack(recipe="random", confirm=2)
+    won = again.fooled
+    assert torch.equal(plain.images, again.images) and torch.equal(plain.queries[won], again.queries[won])
+    assert torch.equal(again.queries[~won], plain.queries[~won] - 2), "for one more success there was enough left"
+    issued = [again.results.ledger["searches"][f"image {row}"]["issued"] for row in range(COUNT)]
+    assert bool(again.fooled.any()) and issued == (1 + again.queries + 2 * again.fooled).tolist()
+    assert "asked about 2 times more, fooled each time" in str(again)
+    assert "asked about" not in str(plain), "nobody is asked again where queries are not metered"
 
 
 # ---- the same again
@@ -289,6 +316,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a budget in words": ({"budget": "100"}, "budget: found '100'; expected a whole number"),
     "half a query": ({"budget": 10.5}, "budget: found 10.5; expected a whole number"),
     "a seed in words": ({"seed": "a"}, "seed: found 'a'; expected a whole number"),
+    "a total in words": ({"budget_total": "all"}, "budget_total: found 'all'; expected a whole number"),
+    "a total of too few": ({"budget_total": 7}, "7 queries in all for 8 images: expected at least 1 for each"),
+    "confirm half": ({"confirm": 0.5}, "confirm: found 0.5; expected a whole number"),
+    "confirm below 0": ({"confirm": -1}, "confirm = -1: expected 0 or more"),
+    "all to confirm": ({"budget": 5, "confirm": 4}, "a budget of 5, 4 of them to confirm: expected at least 6"),
     "k is true": ({"k": True}, "k: found True; expected a whole number"),
     "no name of a limit": ({"norm": 2}, "norm: found 2; expected a name"),
     "no name of a recipe": ({"recipe": None}, "recipe: found None; expected a name"),

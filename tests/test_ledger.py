@@ -510,15 +510,31 @@ def test_without_a_cache_everything_is_sent(where):
     assert classifier.rows == 2 and tally(ledger)["issued"] == [2] and tally(ledger)["repeated"] == [0]
 
 
-def test_what_is_asked_freshly_passes_the_cache_by():
+def test_what_is_asked_freshly_passes_the_cache_by_and_is_what_it_holds_then():
     classifier = Moody()
     ledger = Ledger(classifier, searches=1)
     assert ledger.ask(images(2), payers(0, 0)).scores.unique().tolist() == [1]
     assert ledger.ask(images(1)[[0, 0]], payers(0, 0), fresh=True).scores.unique().tolist() == [2]
     assert ledger.ask(images(3)[2:], payers(0), fresh=True).scores.unique().tolist() == [3]
     assert tally(ledger)["issued"] == [5] and tally(ledger)["repeated"] == [0]
-    assert ledger.ask(images(2), payers(0, 0)).scores.unique().tolist() == [1]  # the cache holds what it held
-    assert ledger.ask(images(3)[2:], payers(0)).scores.unique().tolist() == [4]
+    assert ledger.ask(images(2), payers(0, 0)).scores[:, 0].tolist() == [2, 1]  # the first was asked again
+    assert ledger.ask(images(3)[2:], payers(0)).scores.unique().tolist() == [3]
+
+
+@pytest.mark.parametrize(("of", "expected"), [(0, [3, 3]), (1, [3, 2]), (2, [3, 1])])
+def test_something_is_kept_back_of_every_budget(of, expected):
+    ledger = Ledger(linear(), searches=2, budget=4, total=7 if of == 0 else 6)
+    with ledger.keeping(1, of):
+        ledger.ask(images(5), payers(*[0] * 5))
+        ledger.ask(images(5), payers(*[1] * 5))
+    assert tally(ledger)["issued"] == expected
+    assert (ledger.budget, ledger.total) == (4, 7 if of == 0 else 6)
+    ledger.ask(images(8)[5:], payers(0, 1, 0))
+    assert sum(tally(ledger)["issued"]) == min(ledger.total, sum(expected) + 2)
+    with ledger.keeping(0, 0):
+        assert (ledger.budget, ledger.total) == (4, 7 if of == 0 else 6)
+    with Ledger(linear(), searches=2).keeping(1, 2):
+        pass
 
 
 def test_the_oldest_answers_of_a_search_are_forgotten_first(monkeypatch):

@@ -30,10 +30,12 @@ from .shapes import Bool, Float, Int, Tensor
 from .studies.attack import run, shards
 from .studies.attack.assault import assault
 from .studies.attack.given import GIVEN, Chosen, Config, check_images, goal_of, order_of
-from .studies.attack.planning import Plan, check_pool
+from .studies.attack.planning import Plan, check_budgets, check_pool
 from .studies.attack.results import Results
 from .studies.attack.shards import Shard
 from .threat import threat
+
+NEAR = 0.01  # gray levels by which an image may miss whole ones without a word
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,13 @@ def attack(
     eps: float | None = None,
     pixels: int | None = None,
     budget: int = 1000,
+    budget_total: int | None = None,
     recipe: str = recipes.DEFAULT,
     target: int | str | Tensor | np.ndarray | Sequence[int] | None = None,
     k: int = 1,
     seed: int = 0,
     shrink: bool = False,
+    confirm: int | None = None,
     pool: Pool | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     **arguments: Any,
@@ -120,12 +124,17 @@ def attack(
             side of a patch, the thickness of a frame.
         pixels: how many may change; then the norm is "l0".
         budget: the most queries of one image, the one for the image as it is included.
+        budget_total: the most queries of all. What is left when each image has had `budget` goes to those that are not
+            fooled.
         recipe: see `evofool list recipes`.
         target: a class by number or name, "least-likely", "random", or a class for each image; None = away from its
             own.
         k: top-k success.
         seed: of all draws.
         shrink: spend what is left of a budget on making the perturbation smaller.
+        confirm: how often what fooled is asked about again, out of the same budgets, for a model that does not always
+            answer alike: a success counts only if it fools each time, else the search goes on. None = once where
+            queries are metered, as of an endpoint, else not.
         pool: genes of another attack, or the file that it left, RUN/pool.safetensors (or RUN alone).
         settings: what there is to say of the model, see `load_classifier`.
         **arguments: of the recipe, see `evofool show recipe`.
@@ -138,21 +147,22 @@ def attack(
     budget, k, seed = _whole("budget", budget), _whole("k", k), _whole("seed", seed)
     eps = None if eps is None else _number("eps", eps)
     pixels = None if pixels is None else _whole("pixels", pixels)
+    confirm = None if confirm is None else _whole("confirm", confirm)
+    budget_total = None if budget_total is None else _whole("budget_total", budget_total)
     pool = _pool(pool)
     with one_thread():
         images = _images(images)
         classifier = _classifier(model, images, settings)
         info = classifier.info
         check_images(classifier, images)
-        x = to_lattice(images.detach().float().cpu()[:, None].clone(), None)[:, 0]
+        given = images.detach().float().cpu()
+        x = to_lattice(given[:, None].clone(), None)[:, 0]
         classes = _labels(labels, len(x), len(info.class_names), "labels")
         each, wanted = _targets(target, classes, len(info.class_names))
         if pixels is not None:
             if eps is not None or norm not in ("linf", "l0"):
                 raise SpecError(f"pixels = {pixels}: a limit of its own; give it without eps and without another norm")
             norm, eps = "l0", pixels
-        if budget < 2:
-            raise SpecError(f"a budget of {budget} queries for each image: one is for the image as it is; expected 2")
         config = Config(
             classifier=info.name,
             data="images in memory",
@@ -161,13 +171,15 @@ def attack(
             recipe=recipe,
             arguments=arguments,
             budget=budget,
+            budget_total=budget_total,
             target=wanted,
             k=k,
             seed=seed,
             shrink=shrink,
             given=info.name,
-            confirm=0,
+            confirm=int(info.metered) if confirm is None else confirm,
         )
+        check_budgets(config, config.confirm or 0, len(x))
         limit = threat(norm, eps, info.image_shape)
         config = dataclasses.replace(config, size=limit.size)
         goal, _ = goal_of(config, info)
@@ -179,11 +191,16 @@ def attack(
         pixels_ = (x * 255).round().byte()
         dataset = Dataset(pixels_, classes, info.class_names, "images in memory", fingerprint(pixels_, classes, ()))
         names = tuple(f"image {number}" for number in range(len(x)))
-        images_ = Chosen(dataset, names, labels is not None, dataset.fingerprint)
+        images_ = Chosen(dataset, names, labels is not None, dataset.fingerprint, _rounded(given, x))
         shard = Shard(config, tuple(order_of(config, len(x))), 0)
-        ledger = Ledger(classifier, searches=[shards.account(number) for number in shard.numbers], budget=budget)
+        ledger = Ledger(
+            classifier,
+            searches=[shards.account(number) for number in shard.numbers],
+            budget=budget if budget_total is None else None,
+            total=budget_total,
+        )
         found = assault(x, classes, config=config, ledger=ledger, pool=pool, targets=each)
-        done = shards.done_of(shard, names, x, found, found.fooled, info, 0.0)
+        done = shards.done_of(shard, names, x, found, info, 0.0)
         plan = Plan(config, setting, images_, [shard])
         books = {"searches": ledger.store.counts(), "padded": ledger.store.padded(), "kills": 0, "drift": []}
         results, pictures, _ = run.told_of(plan, [done], "", found.evaded.pool, books, classifier)
@@ -250,6 +267,18 @@ def _images(given: Any) -> Tensor:
         what = f"{given.dtype} {list(given.shape)}" if there else type(given).__name__
         raise ClassifierError(f"images: found {what}; expected floats [N C H W] in [0, 1], at least one image")
     return found
+
+
+def _rounded(given: Float[Tensor, "N C H W"], x: Float[Tensor, "N C H W"]) -> str:
+    """In words, how images were rounded to whole gray levels; "" where they hold such."""
+    off = (given - x).abs().flatten(1).amax(1) * 255
+    odd = int((off > NEAR).sum())
+    if not odd:
+        return ""
+    return (
+        f"{odd:,} of {len(x):,} images do not hold whole gray levels, as files of bytes do, and are rounded to the "
+        f"nearest, by up to {float(off.max()):.2f} of one"
+    )
 
 
 def _classifier(model: Any, images: Tensor, settings: Mapping[str, Any] | None) -> Classifier:

@@ -215,6 +215,27 @@ def rows_of(victims: Victims, rows: Int[Tensor, " b"]) -> Victims:
     return Victims(victims.x[rows], victims.labels[rows], victims.scores[rows], victims.fitness[rows])
 
 
+def asked_again(
+    images: Float[Tensor, "b C H W"],
+    payer: Int[Tensor, " b"],
+    labels: Int[Tensor, " b"],
+    times: int,
+    *,
+    ledger: Ledger,
+    key: tuple[object, ...],
+) -> Evaluated:
+    """Answers [b times K] for images that fooled, each asked about anew so many times, whatever is cached."""
+    answers = ledger.ask(images.repeat_interleave(times, 0), payer.repeat_interleave(times), key, fresh=True)
+    scores, status = answers.scores.unflatten(0, (-1, times)), answers.status.unflatten(0, (-1, times))
+    copies = images[:, None].expand(-1, times, -1, -1, -1)
+    return Evaluated(copies, copies, None, scores, labels[:, None].expand(-1, times), status)
+
+
+def each_time(again: Evaluated, criterion: Criterion, info: ClassifierInfo) -> Bool[Tensor, " b"]:
+    """Which of these images fooled each time that they were asked about."""
+    return (criterion(again, info) & (again.status == Status.ANSWERED)).all(1)
+
+
 def evade(
     victims: Victims,
     *,
@@ -228,6 +249,7 @@ def evade(
     at_once: int | None = None,
     pool: Pool | None = None,
     budget: int | None = None,
+    confirm: int = 0,
     keeps: Keeps | None = None,
     on_round: Callable[[int, int], None] | None = None,
 ) -> Evaded:
@@ -249,6 +271,9 @@ def evade(
         budget: the most queries of one image at first, with those before the search; None = the ledger's. Where the
             ledger has a budget for all together only, what is left of it when all images have come so far goes to those
             that are not fooled, in turns of as many queries again.
+        confirm: how often what fooled is asked about again. It is a success only if it fools each time; else the search
+            goes on. For one success these queries are kept back from every budget; the queries of a search do not hold
+            those of its success, but those of what did not hold.
         keeps: keeps where the attack stands, and knows where an earlier one stood.
         on_round: told after each round of all images in the air how many images are finished with it, and how many of
             them fooled.
@@ -270,7 +295,7 @@ def evade(
         )
     rng = Stream(list(seeds), image_ids(victims.x, victims.labels))
     parts = _Parts(algorithm, getattr(algorithm, "asks", None) or encoding, encoding, objective, criterion)
-    flight = _Flight(victims, accounts, rng, parts, ledger, line, limit)
+    flight = _Flight(victims, accounts, rng, parts, ledger, line, limit, confirm)
     tell = on_round or (lambda over, fooled: None)
     if keeps and (progress := keeps.load(flight.progress())):
         flight.go_on(progress)
@@ -306,9 +331,11 @@ class _Flight:
         ledger: Ledger,
         line: Independent | Shared,
         limit: int,
+        confirm: int,
     ):
         self._victims, self._accounts, self._rng, self._parts = victims, accounts, rng, parts
         self._ledger, self._line, self._limit, self._step = ledger, line, limit, limit
+        self._confirm = confirm
         self._extends = ledger.budget is None
         if self._extends:  # each image keeps to its own budget until all have had it
             ledger.budget = limit
@@ -344,15 +371,16 @@ class _Flight:
             self._crew = self._crew_of(air.rows)
         crew = self._crew
         asked = self._of_pool(parts.algorithm.ask)(air.state, crew.stream(air.rounds))
-        evaluated = evaluate(
-            parts.asks.repair(asked, crew.x),
-            encoding=parts.asks,
-            ledger=self._ledger,
-            x=crew.x,
-            labels=crew.labels,
-            searches=crew.payer,
-            key=(self._tick,),
-        )
+        with self._ledger.keeping(self._confirm, self._open):
+            evaluated = evaluate(
+                parts.asks.repair(asked, crew.x),
+                encoding=parts.asks,
+                ledger=self._ledger,
+                x=crew.x,
+                labels=crew.labels,
+                searches=crew.payer,
+                key=(self._tick,),
+            )
         answered = evaluated.status == Status.ANSWERED
         all_told = bool(answered.all())
         fitness, success = parts.objective(evaluated, info), parts.criterion(evaluated, info)
@@ -366,13 +394,18 @@ class _Flight:
             # Whoever decoded it: what is claimed keeps the limit.
             within = parts.encoding.holds(evaluated.images[claimed], crew.x[claimed])
             success = success.index_copy(0, claimed, success[claimed] & within)
-        told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
         before, spent = self._spent[air.rows], self._ledger.needed[crew.payer]
+        until = spent  # of those that fool now
+        if self._confirm and bool(success.any()):
+            fitness, success = self._confirmed(evaluated, fitness, success)
+            allowed = torch.where(allowed.isnan(), allowed, fitness)
+            spent = self._ledger.needed[crew.payer]
+        wins = success.any(1)
+        told = answered.all(1) if all_told else (evaluated.status != Status.UNSENT).all(1)
         self._spent[air.rows] = spent
         idle = torch.where(spent > before, 0, air.idle + 1)
-        self._record.note(air.rows, evaluated, allowed, success, spent - crew.before)
-        wins = success.any(1)
-        pauses = ~wins & ((spent >= self._limit) | (idle >= IDLE) | ~told)
+        self._record.note(air.rows, evaluated, allowed, success, torch.where(wins, until, spent) - crew.before)
+        pauses = ~wins & ((spent >= self._limit - self._confirm) | (idle >= IDLE) | ~told)
         ends = ~told | wins | pauses
         state = parts.algorithm.tell(air.state, evaluated, fitness, success)
         if not all_told and not bool(told.all()):  # what was not asked teaches nothing
@@ -388,6 +421,33 @@ class _Flight:
         self._air = flown if len(stay) == len(ends) else genome.rows(flown, stay) if len(stay) else None
         self._tick += 1
         return len(ends) - len(stay) - len(waits), int(wins.sum())
+
+    def _confirmed(
+        self, evaluated: Evaluated, fitness: Float[Tensor, "b n"], success: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
+        """Of each image, the best that fooled, if it fools each time that it is asked about again.
+
+        If not, its margin is the highest that was seen.
+        """
+        assert self._crew is not None
+        crew, parts, info = self._crew, self._parts, self._ledger.classifier.info
+        rows = success.any(1).nonzero().squeeze(1)
+        member = torch.where(success, fitness, torch.inf)[rows].argmin(1)
+        again = asked_again(
+            evaluated.images[rows, member],
+            crew.payer[rows],
+            crew.labels[rows],
+            self._confirm,
+            ledger=self._ledger,
+            key=(self._tick, "again"),
+        )
+        holds = each_time(again, parts.criterion, info)
+        margins = torch.where(again.status == Status.ANSWERED, parts.objective(again, info), -torch.inf).amax(1)
+        worst = torch.maximum(margins, fitness[rows, member])
+        fitness, confirmed = fitness.clone(), torch.zeros_like(success)
+        fitness[rows, member] = torch.where(holds, fitness[rows, member], worst)
+        confirmed[rows, member] = holds
+        return fitness, confirmed
 
     def land(self) -> Evaded:
         """What became of all."""
@@ -420,10 +480,15 @@ class _Flight:
         if self._extends:
             self._ledger.budget = self._limit
 
+    @property
+    def _open(self) -> int:
+        """Images that may still be fooled."""
+        return int((~self._record.fooled).sum()) if self._confirm else 0
+
     def _goes_on(self) -> bool:
         """Whether anything is left of the budget of all together; of rounds made again, whether it was then."""
         ledger = self._ledger
-        spent = ledger.total is not None and ledger.store.total() >= ledger.total
+        spent = ledger.total is not None and ledger.store.total() >= ledger.total - self._confirm * self._open
         return not spent or ledger.answered_before((self._tick,))
 
     def _born(self, rows: Int[Tensor, " b"]) -> Air:

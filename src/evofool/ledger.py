@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,7 @@ class Ledger:
             search: the search that pays for each row, 0 to searches - 1.
             key: what the batch is, unique within the chain, such as (generation,). In a run directory its answers are
                 stored under it; asked again after a restart they are taken from there, neither issued nor repeated.
-            fresh: send everything, whatever is cached.
+            fresh: send everything, whatever is cached; the cache then has these answers.
 
         Raises:
             TargetError: a request failed as a whole; its rows stay charged.
@@ -180,8 +181,7 @@ class Ledger:
         if not len(images):
             return Answers(torch.empty(0, len(info.class_names)), torch.empty(0, dtype=torch.int8))
         keep = self._durable and bool(key)
-        cache = None if fresh else self._cache
-        names, exact = _hashed(images) if keep or cache is not None else ([], False)
+        names, exact = _hashed(images) if keep or self._cache is not None else ([], False)
         if not exact:
             low, high = (float(level) for level in images.detach().aminmax())
             if not (low >= 0 and high <= 1):  # nor NaN
@@ -192,7 +192,7 @@ class Ledger:
         self._delivery.begin()
         batch = _Asked(images, search, names, len(info.class_names))
         assert batch.payer.min() >= 0, "rows of a search that is not there"
-        wanted, copies = batch.split(cache)
+        wanted, copies = batch.split(None if fresh else self._cache)
         hits = batch.payer[batch.status == _ANSWERED]
         size = info.micro_batch * (1 if info.remote else LOCAL_CALLS)
         requests = [
@@ -209,11 +209,27 @@ class Ledger:
         self._note_needed(batch.payer[wanted], batch.status[wanted])
         for i, first in copies:
             batch.scores[i], batch.status[i] = batch.scores[first], batch.status[first]
-        if cache is not None:
+        if self._cache is not None:
             # Only what was sent, as in `recall`: there, a hit that this batch evicts would not come in again.
             names = batch.names(wanted)
             self._remember(names, batch.payer[wanted].tolist(), batch.scores[wanted], batch.status[wanted])
         return Answers(torch.from_numpy(batch.scores), torch.from_numpy(batch.status))
+
+    @contextmanager
+    def keeping(self, each: int, of: int) -> Iterator[None]:
+        """Ask so that something is left for later.
+
+        Args:
+            each: rows of the budget of each search that are kept back; the ledger has to have more.
+            of: searches for which as many are kept back of the budget for all.
+        """
+        budget, total = self.budget, self.total
+        self.budget = None if budget is None else budget - each
+        self.total = None if total is None else total - each * of
+        try:
+            yield
+        finally:
+            self.budget, self.total = budget, total
 
     def repeats(self, images: Float[Tensor, "N C H W"], search: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
         """Which rows `ask` would not send, because the same search has asked about the same image before."""

@@ -137,7 +137,7 @@ def attack(
         int | None,
         typer.Option(
             metavar="K",
-            help="Ask about what fooled K times more, keep what fools each time (0; 1 if queries are metered).",
+            help="Ask about what fools K times more; unless it does each time, go on (0; 1 if queries are metered).",
             show_default=False,
         ),
     ] = None,

@@ -72,8 +72,14 @@ def _confirmed(results: Results) -> Iterable[str]:
         return
     once = sum(image.outcome == "failed" and _seems_fooled(image, results) for image in results.images)
     again = "once more" if times == 1 else f"{times:,} times more"
-    failed = f" Of the failures {once:,} fooled at first, and then not each time." if once else ""
-    yield f"A success counts only where the same image, asked about {again}, fooled each time.{failed}"
+    failed = (
+        f" The best attempts at {count(once, 'image')} that {'counts' if once == 1 else 'count'} as failed fooled at "
+        "first, and then not each time."
+    )
+    yield (
+        f"A success counts only where the same image, asked about {again}, fooled each time; else the search went on."
+        f"{failed if once else ''}"
+    )
 
 
 def _seems_fooled(image: Attacked, results: Results) -> bool:

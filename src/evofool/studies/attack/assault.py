@@ -14,7 +14,7 @@ from ...bisection import bisect
 from ...contracts import Evaluated, Status
 from ...encodings.perturbation import changed, distance
 from ...errors import ClassifierError
-from ...evasion import Evaded, Keeps, evade, image_ids, rows_of, victims_of
+from ...evasion import Evaded, Keeps, asked_again, each_time, evade, image_ids, rows_of, victims_of
 from ...ledger import Ledger
 from ...pool import Pool
 from ...recipes import Setting
@@ -107,6 +107,7 @@ def assault(
         ledger=ledger,
         pool=None if pool is None else pools.fitted(pool, limit.norm, limit.size),
         budget=config.budget if config.budget_total is not None else None,
+        confirm=config.confirm or 0,
         keeps=keeps,
         on_round=on_round,
     )
@@ -124,8 +125,35 @@ def assault(
         attacked, labels, targets, answers.scores, evaded, images, scores, fooled, queries, [None] * count
     )
     if config.shrink and bool(fooled.any()):
-        found = _smaller(x, found, config=config, ledger=ledger)
+        with ledger.keeping(config.confirm or 0, int(fooled.sum())):
+            smaller = _smaller(x, found, config=config, ledger=ledger)
+        found = _holding(found, smaller, config=config, ledger=ledger) if config.confirm else smaller
     return found
+
+
+def _holding(found: Assaulted, smaller: Assaulted, *, config: Config, ledger: Ledger) -> Assaulted:
+    """What was made smaller where it fools each time that it is asked about again; else what it was before."""
+    goal, _ = goal_of(config, ledger.classifier.info)
+    rows = (found.fooled & (smaller.images != found.images).flatten(1).any(1)).nonzero().squeeze(1)
+    if not len(rows):
+        return smaller
+    again = asked_again(
+        smaller.images[rows],
+        rows,
+        found.targets[rows],
+        config.confirm or 0,
+        ledger=ledger,
+        key=("shrink", "again"),
+    )
+    back = rows[~each_time(again, goal.criterion, ledger.classifier.info)]
+    images, scores, shrunk = smaller.images.clone(), smaller.scores.clone(), list(smaller.shrunk)
+    images[back], scores[back] = found.images[back], found.scores[back]
+    for row in back.tolist():
+        told = shrunk[row]
+        assert told is not None
+        words = "nothing smaller was found that fools each time that it is asked about"
+        shrunk[row] = dataclasses.replace(told, minimal=0, words=words)
+    return smaller._replace(images=images, scores=scores, shrunk=shrunk)
 
 
 def _smaller(x: Float[Tensor, "N C H W"], found: Assaulted, *, config: Config, ledger: Ledger) -> Assaulted:

@@ -56,25 +56,15 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     Raises:
         UserError: whatever is wrong with it, in one line.
     """
-    if config.budget < 2:
-        raise SpecError(
-            f"a budget of {config.budget} queries for each image: one is for the image as it is; expected at least 2"
-        )
+    check_budgets(config, config.confirm or 0)
     if config.target == GIVEN:
         raise SpecError("target 'given': a class for each image can be given in Python only, see `evofool.attack`")
-    if config.confirm is not None and config.confirm < 0:
-        raise SpecError(f"confirm = {config.confirm}: expected 0 or more")
     config = _sourced(config, progress)
     info = classifier_of(config.classifier, config.sources).info
     confirm = int(info.metered) if config.confirm is None else config.confirm
-    if confirm and config.budget - confirm < 2:
-        raise SpecError(f"a budget of {config.budget}, {confirm} of them to confirm: expected at least {confirm + 2}")
     images = chosen(config, info)
     count = len(images.dataset)
-    least = count * (1 + confirm)
-    if config.budget_total is not None and config.budget_total < least:
-        each = f"{1 + confirm} for each" + (f", {confirm} of them to confirm" if confirm else "")
-        raise SpecError(f"{config.budget_total:,} queries in all for {count:,} images: expected at least {each}")
+    check_budgets(config, confirm, count)
     limit = threat(config.norm, config.size, info.image_shape)
     goal, target = goal_of(config, info)
     if target is not None and images.labelled and bool((images.dataset.labels == target).all()):
@@ -103,6 +93,30 @@ def plan(config: Config, *, progress: Callable[[str, int, int], None] | None = N
     return Plan(config, setting, images, shards)
 
 
+def check_budgets(config: Config, confirm: int, count: int = 0) -> None:
+    """Refuse budgets that leave nothing to search with.
+
+    Args:
+        config: says them.
+        confirm: queries of each image that are set aside to confirm.
+        count: images.
+
+    Raises:
+        SpecError: they do.
+    """
+    if config.budget < 2:
+        raise SpecError(
+            f"a budget of {config.budget} queries for each image: one is for the image as it is; expected at least 2"
+        )
+    if confirm < 0:
+        raise SpecError(f"confirm = {confirm}: expected 0 or more")
+    if confirm and config.budget - confirm < 2:
+        raise SpecError(f"a budget of {config.budget}, {confirm} of them to confirm: expected at least {confirm + 2}")
+    if config.budget_total is not None and config.budget_total < count * (1 + confirm):
+        each = f"{1 + confirm} for each" + (f", {confirm} of them to confirm" if confirm else "")
+        raise SpecError(f"{config.budget_total:,} queries in all for {count:,} images: expected at least {each}")
+
+
 def _pool(config: Config, shares: bool, info: ClassifierInfo, limit: Threat) -> Pool | None:
     """The genes to begin with.
 
@@ -126,7 +140,7 @@ def check_pool(known: Pool | None, name: str, recipe: str, info: ClassifierInfo,
         SpecError: they are for other images or classes, or nobody would use them.
     """
     if known is None:
-        raise SpecError(f"{recipe} uses no pool of genes: leave --pool out, or attack with genepool")
+        raise SpecError(f"{recipe} uses no pool of genes: leave the pool out, or attack with genepool")
     if tuple(known.genes.shape[1:]) != info.image_shape:
         raise SpecError(
             f"{name}: its genes are of shape {tuple(known.genes.shape[1:])}, the images of {info.image_shape}"

@@ -15,17 +15,17 @@ from ... import objectives, rundir, runs
 from ... import pool as pools
 from ...checkpoint import Checkpoints
 from ...classifiers.support.settings import Settings
-from ...contracts import ClassifierInfo, Evaluated, Status
+from ...contracts import ClassifierInfo, Status
 from ...encodings.perturbation import distance
 from ...errors import DamagedRunError
 from ...executors.local import Tick
 from ...ledger import Ledger
 from ...rundir import Finding
 from ...runs import Shown
-from ...shapes import Bool, Float, Tensor
+from ...shapes import Float, Tensor
 from ...store import Store
 from .assault import Assaulted, assault
-from .given import Config, chosen, goal_of
+from .given import Config, chosen
 from .results import Attacked, Outcome, attacked_from
 
 
@@ -140,12 +140,11 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
     numbers = torch.tensor(shard.numbers)
     x = data.dataset.images[numbers].float() / 255
     store = runs.books(shard.directory) if shard.directory else None
-    aside = config.confirm or 0
     ledger = Ledger(
         classifier,
         searches=[account(number) for number in shard.numbers],
-        budget=None if config.budget_total is not None else config.budget - aside,
-        total=None if config.budget_total is None else config.budget_total - aside * len(x),
+        budget=config.budget if config.budget_total is None else None,
+        total=config.budget_total,
         cache=config.cache,
         store=store,
         chain=shard.name if store else "",
@@ -162,8 +161,7 @@ def run_shard(shard: Shard, tick: Tick) -> Done | None:
         keeps=checkpoints,
         on_round=seen.round,
     )
-    confirmed = _confirmed(found, ledger, config) if aside else found.fooled
-    done = done_of(shard, data.names, x, found, confirmed, info, time.perf_counter() - started)
+    done = done_of(shard, data.names, x, found, info, time.perf_counter() - started)
     if found.evaded.pool is not None:
         done = dataclasses.replace(done, pool=pools.to_bytes(found.evaded.pool))
     if store is None:
@@ -200,40 +198,11 @@ class _Seen:
         self._tick(over, note)
 
 
-def _confirmed(found: Assaulted, ledger: Ledger, config: Config) -> Bool[Tensor, " N"]:
-    """Which of those that fooled do so each time that they are asked about again."""
-    rows = found.fooled.nonzero().squeeze(1)
-    confirmed = found.fooled.clone()
-    if not len(rows):
-        return confirmed
-    goal, _ = goal_of(config, ledger.classifier.info)
-    again = Ledger(
-        ledger.classifier,
-        searches=ledger.searches,
-        budget=None if config.budget_total is not None else config.budget,
-        total=config.budget_total,
-        store=ledger.store,
-        chain=ledger.chain,
-    )
-    times = config.confirm or 0
-    asked = found.images[rows].repeat_interleave(times, 0)
-    key = ("confirm",) if ledger.chain else ()
-    answers = again.ask(asked, rows.repeat_interleave(times), key, fresh=True)
-    labels = found.targets[rows].repeat_interleave(times)[:, None]
-    evaluated = Evaluated(
-        asked[:, None], asked[:, None], None, answers.scores[:, None], labels, answers.status[:, None]
-    )
-    good = goal.criterion(evaluated, ledger.classifier.info)[:, 0] & (answers.status == Status.ANSWERED)
-    confirmed[rows] = good.view(len(rows), times).all(1)
-    return confirmed
-
-
 def done_of(
     shard: Shard,
     names: tuple[str, ...],
     x: Float[Tensor, "N C H W"],
     found: Assaulted,
-    confirmed: Bool[Tensor, " N"],
     info: ClassifierInfo,
     seconds: float,
 ) -> Done:
@@ -241,7 +210,7 @@ def done_of(
     config = shard.config
     images = [
         dataclasses.replace(each, name=names[number])
-        for number, each in zip(shard.numbers, attacked(found, confirmed, x, config, info, shard), strict=True)
+        for number, each in zip(shard.numbers, attacked(found, x, config, info, shard), strict=True)
     ]
     pixels = (found.images * 255).round().byte()
     findings, tries = [], []
@@ -269,7 +238,6 @@ def done_of(
 
 def attacked(
     found: Assaulted,
-    confirmed: Bool[Tensor, " N"],
     x: Float[Tensor, "N C H W"],
     config: Config,
     info: ClassifierInfo,
@@ -289,7 +257,7 @@ def attacked(
         label, answered = int(found.labels[row]), before[row][0] >= 0
         outcome: Outcome = "unanswered" if not answered else "skipped"
         if bool(found.attacked[row]):
-            outcome = "fooled" if bool(confirmed[row]) else "failed"
+            outcome = "fooled" if bool(found.fooled[row]) else "failed"
         target = int(found.targets[row]) if config.target is not None else None
         told.append(
             Attacked(
