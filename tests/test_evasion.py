@@ -633,6 +633,20 @@ def test_what_fooled_has_to_do_so_each_time(total: int | None) -> None:
             assert int(issued.min()) >= 28, "the search went on as long as one more success could be confirmed"
 
 
+@pytest.mark.parametrize("total", [None, 60])
+def test_what_one_success_needs_is_kept_back(total: int | None) -> None:
+    """Though a round asks about several perturbations, and some images are given what others leave."""
+    config = replace(_config(), recipe="genattack", confirm=3, budget=17, budget_total=total)
+    ledger = Ledger(Constant([5.0, 0, 0], SHAPE), searches=IMAGES, budget=None if total else 17, total=total)
+    found = assault(images(), torch.zeros(IMAGES, dtype=torch.int64), config=config, ledger=ledger)
+    assert bool(found.attacked.all()) and not bool(found.fooled.any())
+    issued = ledger.counts.issued
+    if total is None:
+        assert issued.tolist() == [14] * IMAGES
+    else:
+        assert int(issued.sum()) == total - 3 * IMAGES
+
+
 class Fickle:
     """Says the opposite of some images when it is first asked about them, and the truth later."""
 
