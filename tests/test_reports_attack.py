@@ -18,7 +18,7 @@ from PIL import Image
 
 from attack_results import NAMES, draw, five, gene, image, made, shrinking
 from evofool import rundir
-from evofool.reports import attack, attack_gallery, attack_pixels, attack_tables, attack_words, html
+from evofool.reports import attack, attack_comparison, attack_gallery, attack_pixels, attack_tables, attack_words, html
 from evofool.rundir import Finding
 from evofool.studies.attack import results as stored
 from evofool.studies.attack.results import Attacked, Results
@@ -205,6 +205,21 @@ def test_a_budget_for_all_is_told_as_one():
     found = attack.sentences(made(config={"budget_total": 900}))
     assert "with at most 900 queries in all, 100 each in a first turn." in found[0]
     assert "counted as the budget of 100, or as what it was given where that is more." in found[1]
+
+
+@pytest.mark.parametrize(("total", "left"), [(None, (0.75, 0.5)), (900, (0.75, 0.375))])
+def test_who_is_not_asked_any_more_is_not_said_to_hold_out(total: int | None, left: tuple[float, ...]):
+    """Of four images one had no more than 20 queries of a budget for all, when the third was fooled at 40."""
+    results = made(
+        [image(0, 5), image(1, 20, "failed"), image(2, 40), image(3, 130, "failed")],
+        config={"budget": 100, "budget_total": total},
+    )
+    entry = attack_comparison.compare([("a", results), ("b", dataclasses.replace(results, seed=1))]).entries[0]
+    for curve in (attack_tables.survival_of(results), entry.curve, entry.curves[0]):
+        assert [step.left for step in curve.steps] == pytest.approx(left)
+    assert [attack_tables.seen_until(each, results) for each in results.images] == [
+        5, 20 if total else 100, 40, 130,
+    ]  # fmt: skip
 
 
 def test_many_misclassified_images_are_a_reason_to_doubt():

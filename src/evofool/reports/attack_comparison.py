@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..studies.attack.results import Attacked, Results
 from . import differences, survival
 from .attack_comparable import check, recipe_of
-from .attack_tables import FIRST, cost, cut, mean
+from .attack_tables import FIRST, cost, cut, mean, seen_until
 from .statistics import Interval, holm, wilson
 from .survival import Survival
 
@@ -32,6 +32,7 @@ class Run(NamedTuple):
         results: its numbers.
         costs: of the compared images, in the order of their keys; a failure counts as the budget.
         fooled: likewise.
+        until: likewise, after how many queries each was fooled, or last seen to hold out.
         ordered: the same costs in the order in which they were attacked.
         order: which image was attacked first, second, ..., by its place in `costs`.
     """
@@ -40,6 +41,7 @@ class Run(NamedTuple):
     results: Results
     costs: np.ndarray
     fooled: np.ndarray
+    until: np.ndarray
     ordered: np.ndarray
     order: tuple[int, ...]
 
@@ -118,7 +120,7 @@ class Entry(NamedTuple):
     @property
     def curves(self) -> tuple[Survival, ...]:
         """Of its runs."""
-        return tuple(survival.kaplan_meier(list(run.costs), list(run.fooled)) for run in self.runs)
+        return tuple(survival.kaplan_meier(list(run.until), list(run.fooled)) for run in self.runs)
 
 
 class Pair(NamedTuple):
@@ -209,7 +211,8 @@ def _run(path: str, results: Results, found: dict[Key, Attacked], keys: Sequence
     costs = np.array([cost(image, results.budget) for image in images], dtype=float)
     order = sorted(range(len(images)), key=lambda at: (images[at].asked, images[at].number))
     fooled = np.array([image.outcome == "fooled" for image in images])
-    return Run(path, results, costs, fooled, costs[order], tuple(order))
+    until = np.array([seen_until(image, results) for image in images])
+    return Run(path, results, costs, fooled, until, costs[order], tuple(order))
 
 
 def _grouped(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
@@ -253,7 +256,7 @@ def _entry(name: str, runs: tuple[Run, ...], first: Entry | None) -> Entry:
         distinct=None if None in distinct else mean([float(each or 0) for each in distinct]),
         lost=mean([float(run.results.ledger["lost on disk"]) for run in runs if "lost on disk" in run.results.ledger]),
         curve=survival.kaplan_meier(
-            np.concatenate([run.costs for run in runs]).tolist(), np.concatenate([run.fooled for run in runs]).tolist()
+            np.concatenate([run.until for run in runs]).tolist(), np.concatenate([run.fooled for run in runs]).tolist()
         ),
         learning=tuple(
             Point(start + 1, end, _over_runs([float(run.ordered[start:end].mean()) for run in runs], alike))

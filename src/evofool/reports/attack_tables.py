@@ -210,11 +210,22 @@ def cost(image: Attacked, budget: int) -> float | None:
     return float(max(budget, image.queries)) if image.outcome == "failed" else None
 
 
+def seen_until(image: Attacked, results: Results) -> float:
+    """After how many queries an image was fooled, or last seen to hold out.
+
+    A failure is the end of a search that its own budget ended, or that had nothing new to ask any more; where there is
+    a budget for all images together it may have ended earlier.
+    """
+    whole = image.outcome == "failed" and results.config.get("budget_total") is None
+    return float(max(results.budget, image.queries) if whole else image.queries)
+
+
 def survival_of(results: Results) -> Survival:
-    """Who holds out by queries, failures censored at the budget."""
+    """Who holds out by queries; failures are censored, see `seen_until`."""
     found = results.attacked
-    costs = [cost(image, results.budget) or 0.0 for image in found]
-    return survival.kaplan_meier(costs, [image.outcome == "fooled" for image in found])
+    return survival.kaplan_meier(
+        [seen_until(image, results) for image in found], [image.outcome == "fooled" for image in found]
+    )
 
 
 def success_of(images: Iterable[Attacked], *, independent: bool = True) -> Share | None:
