@@ -228,11 +228,12 @@ What fooled one image often fools another. So what fooled earlier images is trie
    little astray, where much may be had and little is known. So every question may fool, and every answer teaches,
    whether it was better or not. Once 64 answers in a row have brought nothing, squares repainted as by Square take
    turns with that within L-inf: networks that were trained to withstand small changes answer to large ones only.
-   Which waves a classifier feels, and what changes do to a class on the average, is learned
-   across images: the next one begins with it. With few pixels the steps are those of Sparse-RS: which pixels are
-   exchanged goes by what exchanging each has brought on this image, as in BruSLeAttack, and by what changes did to
-   earlier ones. Where a classifier answers with labels only there is no margin, and RayS goes on
-   after the genes.
+   Which waves a classifier feels, and what changes do to a class on the average, is learned across images: the next
+   one begins with it. With few pixels the steps are those of Sparse-RS, but what does least is given up: how much
+   each pixel does is estimated from what giving it up has cost, and drawn from that estimate, so that what is doubted
+   is tried, too. What is painted instead goes by what changes did to earlier images, and what was in vain is passed
+   over, as in BruSLeAttack. Where a classifier answers with labels only there is no margin, and RayS goes on after
+   the genes.
 3. **Breeding.** Whenever a pair of classes has 2, 4, 8, ... genes, one more is bred of them all.
 
 Its rules are exact, since sharing is dependence:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evofool import evasion, genome
-from evofool.algorithms.brusle import BruSLe, Worth
+from evofool.algorithms.brusle import BruSLe
 from evofool.algorithms.differential_evolution import DifferentialEvolution, Placed, others, painted
 from evofool.algorithms.sparse_rs import SparseRS, another, highest, smallest, squares
 from evofool.classifiers.fake import Constant, Counting, Linear
@@ -611,8 +611,8 @@ def test_what_is_given_up_in_vain_is_counted_and_what_helps_is_not() -> None:
     asked = torch.tensor([0.8, 0.0, 0.8, 0.0]).expand(3, 1, 1, 1, 4)
     state = dataclasses.replace(state, best=before, told=torch.tensor([1, 1, 0]), fitness=torch.zeros(3).double())
     told = answered(method, state, asked, x, torch.tensor([[0.0], [-1.0], [5.0]]).double())
-    assert told.worth.missed.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert told.worth.tried.tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    assert told.missed.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert told.tried.tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
     assert torch.equal(told.best[0], before[0])
     assert torch.equal(told.best[1], asked[1, 0]) and torch.equal(told.best[2], asked[2, 0])
 
@@ -622,17 +622,16 @@ def test_pixels_are_drawn_in_proportion_to_what_is_known_of_them() -> None:
     x = torch.full((count, 1, 1, 4), 128 / 255)
     method = BruSLe(FewPixels(1), population=1, rate=0.05)
     held = torch.tensor([0.4, 0.0, 0.0, 0.0]).expand(count, 1, 1, 4)
-    often = torch.tensor([9.0, 0.01, 0.03, 0.0]).expand(count, 4)  # theta = 1/2, 1/4, 1 of those outside
-    tried = Worth(torch.zeros(count, 4), often)
-    state = dataclasses.replace(begun(method, x), best=held, told=torch.ones(count).long(), worth=tried)
+    tried = torch.tensor([9.0, 0.01, 0.03, 0.0]).expand(count, 4)  # theta = 1/2, 1/4, 1 of those outside
+    state = dataclasses.replace(begun(method, x), best=held, told=torch.ones(count).long(), tried=tried)
     asked = (method.ask(state, many(count).at(1)) != 0).flatten(1)
     assert asked.sum(1).tolist() == [1] * count
     assert asked.double().mean(0).tolist() == pytest.approx([0, 2 / 7, 1 / 7, 4 / 7], abs=0.03)
     # Of those held, the one with the larger weight stays.
     method = BruSLe(FewPixels(2), population=1, rate=0.05)
     held = torch.tensor([0.4, 0.4, 0.0, 0.0]).expand(count, 1, 1, 4)
-    tried = Worth(torch.zeros(count, 4), torch.tensor([0.03, 0.0, 0.0, 0.0]).expand(count, 4))
-    state = dataclasses.replace(state, best=held, worth=tried)
+    tried = torch.tensor([0.03, 0.0, 0.0, 0.0]).expand(count, 4)
+    state = dataclasses.replace(state, best=held, tried=tried)
     asked = (method.ask(state, many(count).at(1)) != 0).flatten(1).double().mean(0)
     assert asked.tolist() == pytest.approx([0.2, 0.8, 0.5, 0.5], abs=0.03)
 

@@ -435,40 +435,69 @@ def test_of_few_pixels_nothing_is_told_of_bands() -> None:
     assert isinstance(walk_for(FewPixels(3)), PixelWalk)
 
 
-def test_what_pixels_are_worth_by_hand() -> None:
-    walk, x = PixelWalk(2), gray(4, (1, 1, 5))
-    before = torch.tensor([1.0, 1, 0, 0, 0]).expand(4, 1, 1, 5)
-    after = torch.tensor([1.0, 0, -1, 0, 0]).expand(4, 1, 1, 5)
-    # Of the first image it brought something, of the second nothing; the third one has no answer, and of the last one
+def pixels(*values: float, count: int = 1) -> torch.Tensor:
+    return torch.tensor(values).expand(count, 1, 1, len(values)).contiguous()
+
+
+def test_what_pixels_do_by_hand() -> None:
+    """Of four pixels that may change, so that a unit is a fourth of the margin."""
+    walk, x = PixelWalk(4, usual=0.4, spread=0.8, newcomer=0.4, noise=0.4, drift=0.0), gray(4, (1, 1, 6))
+    before, after = pixels(1, 1, 1, 1, 0, 0, count=4), pixels(1, 1, 1, 0, -1, 0, count=4)
+    # Of the first image it brought nothing, of the second something; the third one has no answer, and of the last one
     # the walk did not ask.
-    drop, stepped = torch.tensor([0.1, -0.1, torch.nan, -0.1]), torch.tensor([True, True, True, False])
-    model = walk.open(x, torch.zeros(4, dtype=torch.int64), empty((1, 1, 5), 2))
-    assert bool((model.worth.theta == 1).all())
-    worth = walk.learn(model, Answer(before, after, after - before, drop, stepped)).worth
-    assert worth.tried.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0] * 5, [0] * 5]
-    assert worth.missed.tolist() == [[0] * 5, [0, 1, 0, 0, 0], [0] * 5, [0] * 5]
-    assert worth.theta[1].tolist() == pytest.approx([0.01 / 1.01, 1, 0.01 / 1.01, 1, 1])
+    drop, stepped = torch.tensor([-0.2, 0.1, torch.nan, -0.2]), torch.tensor([True, True, True, False])
+    model = walk.open(x, torch.zeros(4, dtype=torch.int64), empty((1, 1, 6), 2))
+    assert model.effect.flatten().tolist() == pytest.approx([0.1] * 24)
+    assert model.doubt.flatten().tolist() == pytest.approx([0.04] * 24)
+    found = walk.learn(model, Answer(before, after, after - before, drop, stepped))
+    # Variances 0.04 of what was given up, 0.01 of the newcomer, 0.01 of noise. It was to cost 0.1, and cost 0.2.
+    assert found.effect[0].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.1 + 0.1 * 4 / 6, 0.1, 0.1])
+    assert found.doubt[0].tolist() == pytest.approx([0.04, 0.04, 0.04, 0.04 * 2 / 6, 0.04, 0.04])
+    assert found.vain[0].tolist() == [0, 0, 0, 0, 1, 0]
+    # It was to cost 0.1, and brought 0.1: a sixth of that is the newcomer's doing. What is given up for good is as
+    # unknown as any.
+    assert found.effect[1].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.2 / 6, 0.1])
+    assert found.doubt[1].tolist() == pytest.approx([0.04, 0.04, 0.04, 0.04, 0.01 * 5 / 6, 0.04])
+    assert found.vain[1].tolist() == [0, 0, 0, 1, 0, 0]
+    for part in ("effect", "doubt", "vain"):
+        assert torch.equal(getattr(found, part)[2:], getattr(model, part)[2:])
 
 
-def test_what_was_given_up_in_vain_stays_and_what_brought_nothing_is_left_alone() -> None:
-    count = 1000
-    walk, x = PixelWalk(2), gray(count, (1, 1, 6))
-    best = torch.tensor([1.0, 1, 0, 0, 0, 0]).expand(count, 1, 1, 6).contiguous()
-    model = walk.open(x, torch.zeros(count, dtype=torch.int64), empty((1, 1, 6), 2))
-    always = torch.ones(count, dtype=torch.bool)
-    pace = Pace(always, torch.full((count,), 5), torch.zeros(count, dtype=torch.int64))
+def test_what_a_pixel_does_is_doubted_again_as_others_are_exchanged() -> None:
+    walk, x = PixelWalk(2, spread=0.8, drift=0.2), gray(1, (1, 1, 6))
+    model = walk.open(x, torch.zeros(1, dtype=torch.int64), empty((1, 1, 6), 2))
+    model = replace(model, doubt=torch.tensor([[0.01, 0.01, 0.155, 0.16, 0.16, 0.16]]))
+    before, after = pixels(1, 1, 0, 0, 0, 0), pixels(1, 0, 1, 0, 0, 0)
+    step = Answer(before, after, after - before, torch.tensor([-0.2]), torch.tensor([True]))
+    assert walk.learn(model, step).doubt[0].tolist()[0] == pytest.approx(0.01 + 0.1**2)
+    assert walk.learn(model, step).doubt[0].tolist()[2:] == pytest.approx([0.16] * 4), "never more than at first"
 
-    def share(model: Any) -> list[float]:
-        new = walk.step(x, best, model, pace, many(count).at(1))
-        assert bool(((new != 0).sum((1, 2, 3)) == 2).all())
-        return [float(part) for part in (new != 0).float().mean(0).flatten()]
 
-    assert share(model) == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.25, 0.25], abs=0.05)
-    vain = torch.tensor([1.0, 0, -1, 0, 0, 0]).expand(count, 1, 1, 6)  # the second given up, the third taken in
-    model = walk.learn(model, Answer(best, vain, vain - best, torch.full((count,), -0.1), always))
-    first, second, third, *others = share(model)
-    assert first < 0.05 and second > 0.95 and third < 0.05
-    assert others == pytest.approx([1 / 3] * 3, abs=0.05)
+def exchanged(walk: PixelWalk, model: Any, held: int, others: int, count: int) -> list[float]:
+    """How often each pixel is there after one step, if the first ones were."""
+    x, best = gray(count, (1, 1, held + others)), pixels(*[1.0] * held, *[0.0] * others, count=count)
+    pace = Pace(torch.ones(count, dtype=torch.bool), torch.full((count,), 5), torch.zeros(count, dtype=torch.int64))
+    new = walk.step(x, best, model, pace, many(count).at(1))
+    assert bool(((new != 0).sum((1, 2, 3)) == held).all())
+    return [float(part) for part in (new != 0).float().mean(0).flatten()]
+
+
+def test_what_does_least_is_given_up_and_what_was_in_vain_is_left_alone() -> None:
+    count = 2000
+    walk = PixelWalk(3, first=0.3)
+    model = walk.open(gray(count, (1, 1, 7)), torch.zeros(count, dtype=torch.int64), empty((1, 1, 7), 2))
+    alike = exchanged(walk, model, 3, 4, count)
+    assert alike == pytest.approx([2 / 3] * 3 + [1 / 4] * 4, abs=0.05)
+    effect, doubt = torch.tensor([0.3, 0.1, 0.3, 0, 0, 0, 0]), torch.full((7,), 0.02**2)
+    vain = torch.tensor([0.0, 0, 0, 0, 1, 0, 2])
+    known = replace(model, effect=effect.expand(count, 7), doubt=doubt.expand(count, 7), vain=vain.expand(count, 7))
+    first, second, third, *others = exchanged(walk, known, 3, 4, count)
+    assert first > 0.99 and second < 0.01 and third > 0.99
+    assert others == pytest.approx([0.5, 0, 0.5, 0], abs=0.05)
+    # Half as much, and ten times as doubtful: sometimes it is tried whether the third does anything.
+    doubt = torch.tensor([0.02, 0.02, 0.2, 0, 0, 0, 0]).square()
+    first, second, third, *_ = exchanged(walk, replace(known, doubt=doubt.expand(count, 7)), 3, 4, count)
+    assert first > 0.99 and third == pytest.approx(1 - 0.16, abs=0.03) and second == pytest.approx(0.16, abs=0.03)
 
 
 # ---- a linear classifier

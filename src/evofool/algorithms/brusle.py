@@ -36,52 +36,27 @@ from ..contracts import Evaluated, Victims
 from ..encodings.perturbation import FewPixels
 from ..errors import SpecError
 from ..rng import Stream
-from ..shapes import Bool, Float, Int, Tensor
+from ..shapes import Float, Int, Tensor
 from ..spec import check
 from .base import Begun, begin, winners
 from .sparse_rs import smallest, with_pixels
 
 RARE = 1e-9  # weight of a pixel that the synthetic image leaves as it is: taken when there is no other
 LONG = 1e20  # makes a waiting time longer than any other
-Z = 0.01  # counts beside what is known of a pixel
-
-
-@dataclass(frozen=True)
-class Worth:
-    """What is known of the N pixels of B images, to hold on to some of a set and to take others in.
-
-    Attributes:
-        missed: [B N], a: how often a pixel was given up in vain.
-        tried: [B N], n: how often it was in the old or the new set.
-    """
-
-    missed: Float[Tensor, "B N"]
-    tried: Float[Tensor, "B N"]
-
-    @property
-    def theta(self) -> Float[Tensor, "B N"]:
-        """The weight of each pixel, above 0 and at most 1: 1 before anything is known of it."""
-        return (self.missed + Z) / (self.tried + Z)
-
-    def learned(
-        self, old: Bool[Tensor, "B N"], new: Bool[Tensor, "B N"], better: Bool[Tensor, " B"], which: Bool[Tensor, " B"]
-    ) -> Worth:
-        """After another set was tried; of images that were not asked so nothing changes."""
-        asked = which[:, None]
-        return Worth(self.missed + (asked & old & ~new & ~better[:, None]), self.tried + (asked & (old | new)))
-
-
-def unknown(x: Float[Tensor, "B C H W"]) -> Worth:
-    """Before anything is known."""
-    nothing = torch.zeros_like(x[:, 0]).flatten(1)
-    return Worth(nothing, nothing)
+Z = 0.01  # keeps the weight of a pixel between 0 and 1, and at 1 before anything is known of it
 
 
 @dataclass(frozen=True)
 class Learned(Begun):
-    """Images under attack, and what is known of their pixels."""
+    """Images under attack, and what is known of their pixels.
 
-    worth: Worth
+    Attributes:
+        missed: [B H*W], a: how often a pixel was given up in vain.
+        tried: [B H*W], n: how often it was in the old or the new mask.
+    """
+
+    missed: Float[Tensor, "B HW"]
+    tried: Float[Tensor, "B HW"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +84,8 @@ class BruSLe:
     def init(self, victims: Victims) -> Learned:
         """The images; nothing is known."""
         begun = begin(victims)
-        return Learned(begun.x, begun.labels, begun.best, begun.fitness, begun.told, unknown(victims.x))
+        nothing = torch.zeros_like(victims.x[:, 0]).flatten(1)
+        return Learned(begun.x, begun.labels, begun.best, begun.fitness, begun.told, nothing, nothing)
 
     def share(self, told: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The share of the mask that the next step gives up."""
@@ -123,7 +99,7 @@ class BruSLe:
         synthetic = rng.at(0)["colours"].bits(*state.x.shape[1:]).float()  # the same in each round
         early = state.told < self.population
         held = (state.best != 0).any(1).flatten(1) & ~early[:, None]
-        theta = state.worth.theta
+        theta = (state.missed + Z) / (state.tried + Z)
         unlike = (synthetic - state.x).abs().mean(1).flatten(1).clamp(min=RARE)
         weight = torch.where(held, theta, theta * unlike)
         if bool(early.any()):
@@ -144,14 +120,17 @@ class BruSLe:
         """Keep what is better, and learn from what was exchanged."""
         new, value, better = winners(state, evaluated, fitness)
         take = better | (state.told == 0)
+        learns = (state.told >= self.population)[:, None]
         before, after = (state.best != 0).any(1).flatten(1), (new != 0).any(1).flatten(1)
+        missed = learns & before & ~after & ~better[:, None]
         return Learned(
             state.x,
             state.labels,
             torch.where(take[:, None, None, None], new, state.best),
             torch.where(take, value, state.fitness),
             state.told + 1,
-            state.worth.learned(before, after, better, state.told >= self.population),
+            state.missed + missed,
+            state.tried + (learns & (before | after)),
         )
 
 
@@ -160,4 +139,4 @@ def example() -> BruSLe:
     return BruSLe(FewPixels(5), population=3)
 
 
-__all__ = ["BruSLe", "Worth", "example", "unknown"]
+__all__ = ["BruSLe", "example"]

@@ -8,11 +8,11 @@ Ours. An image is attacked in two parts:
    the margin, is worth a query.
 2. Then it walks (see `walks`) from the best perturbation so far. Within L-inf and L2 it follows a belief of what
    changes do to the margin, corrected after each answer (see `belief`), in steps of full size; once answers have long
-   brought nothing, it repaints squares as well. With few pixels it exchanges ever fewer of them, drawn by what
-   exchanging each has brought, and by what earlier images have taught of changes. There is no schedule over a budget:
-   so a run that is cut earlier is the beginning of a longer one. Both begin from what the images before have learned.
-   Where a classifier says labels only there is no margin to walk down: some beginnings of a walk are tried, and then
-   another attack (`then`) goes on.
+   brought nothing, it repaints squares as well. With few pixels it exchanges ever fewer of them: it gives up what
+   does least, as far as its steps have told, and paints what was not in vain before, by what earlier images have
+   taught of changes. There is no schedule over a budget: so a run that is cut earlier is the beginning of a longer
+   one. Both begin from what the images before have learned. Where a classifier says labels only there is no margin to
+   walk down: some beginnings of a walk are tried, and then another attack (`then`) goes on.
 What fooled becomes a gene of the pool, unless it was one; and genes are bred of genes, see `pool.Pool.learn`.
 
 Without a pool (`sharing` None) only the second part is left: each image by itself.
@@ -20,9 +20,10 @@ Without a pool (`sharing` None) only the second part is left: each image by itse
 That a slope can be estimated from answers, and better with a prior, is from Ilyas, Engstrom, Madry, Prior
 Convictions, ICLR 2019; here it is one Gaussian, whose mean and covariance are both used to choose the next question.
 The squares are those of Square (Andriushchenko et al. 2020), the steps of few pixels those of Sparse-RS (Croce et al.
-2022), on a schedule of our own, drawn by what BruSLeAttack (Vo et al. 2024) learns of pixels. That one perturbation
-fools many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017; correcting a
-linear model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
+2022), on a schedule of our own; that pixels which were in vain are passed over is from BruSLeAttack (Vo et al. 2024),
+and that what is doubted is tried, by drawing from what is believed, from Thompson (1933). That one perturbation fools
+many images is known from Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017; correcting a linear
+model by its last error is the method of Kaczmarz (1937), or of normalised least mean squares.
 """
 
 from __future__ import annotations
