@@ -172,10 +172,11 @@ ES: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
     ("es", {"strategy": strategy}) for strategy in ("one-plus-one", "cma", "nes")
 )
 ALONE: tuple[str, Mapping[str, Any]] = ("genepool", {"independent": True})
+ON_BEST: tuple[str, Mapping[str, Any]] = ("one-pixel", {"base": "best", "population": 30})  # as torchattacks, 10 pixels
 PLAIN: dict[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
     "linf": (ALONE, ("square", {}), ("square", {"p": 0.3}), ("ga", {}), ("genattack", {}), *ES, ("rays", {})),
     "l2": (ALONE, ("square", {}), ("ga", {}), *ES, ("evolutionary", {})),
-    "l0": (ALONE, ("sparse-rs", {}), ("brusle", {}), ("ga", {}), ("one-pixel", {}), ("sparse-evo", {})),
+    "l0": (ALONE, ("sparse-rs", {}), ("brusle", {}), ("ga", {}), ("one-pixel", {}), ON_BEST, ("sparse-evo", {})),
 }
 PEERS = {
     "linf": ("torchattacks square", "art square"),

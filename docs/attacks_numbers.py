@@ -532,6 +532,7 @@ def _wanted(promise: Promise) -> list[str]:
 
 
 FAITHFUL = (("square", "torchattacks square"), ("square", "art square"), ("one-pixel", "torchattacks one-pixel"),
+            ("one-pixel base=best population=30", "torchattacks one-pixel"),
             ("one-pixel", "art pixel"), ("genattack", "foolbox genattack"))  # fmt: skip
 
 

@@ -688,6 +688,21 @@ def test_a_child_is_one_member_and_half_the_difference_of_two_others() -> None:
     assert found.tolist() == [pytest.approx(row, abs=1e-6) for row in expected]
 
 
+def test_a_child_of_the_best_member_by_hand() -> None:
+    method = DifferentialEvolution(FewPixels(1), population=4, base="best")
+    x = torch.zeros(2, 1, 4, 4)
+    members = torch.tensor([[0.1, 0.1, 0.2], [0.3, 0.9, 0.4], [0.5, 0.3, 0.9], [0.8, 0.7, 0.0]]).view(1, 4, 1, 3)
+    fitness = torch.tensor([[3.0, 2.0, 1.0, 1.0], [0.0, 2.0, 1.0, torch.inf]]).double()
+    state = dataclasses.replace(
+        begun(method, x), members=members.repeat(2, 1, 1, 1), told=torch.ones(2).long(), fitness=fitness
+    )
+    rng: Any = Planted({"parents": [[[0.0] * 4] * 3] * 2, "anew": [[[[0.6, 0.6]]] * 4] * 2})
+    found = method.ask(state, rng).members[:, :, 0]
+    # The best of the first image is 2 (of equals the first), and 0 of the second; then (2 - 3) / 2, (3 - 0) / 2, ...
+    assert found[0, :2].flatten().tolist() == pytest.approx([0.35, 0.1, 1.0, 0.85, 0.6, 0.8])
+    assert found[1, :2].flatten().tolist() == pytest.approx([0.6, 0.6, 0.65, 0.45, 0.4, 0.1])
+
+
 def test_a_place_outside_is_drawn_anew_and_a_colour_is_cut() -> None:
     method = DifferentialEvolution(FewPixels(1), population=4)
     x = torch.zeros(1, 1, 4, 4)

@@ -4,7 +4,8 @@ Author: Su, Vargas, Sakurai, One pixel attack for fooling deep neural networks, 
 Computation 23 (2019), https://arxiv.org/abs/1710.08864.
 
 A member is a list of pixels, each a row, a column and a colour. A child is one member plus F times the difference of
-two others (DE/rand/1, without crossover), and takes the place of the member with its number unless it is worse.
+two others (DE/rand/1, without crossover), and takes the place of the member with its number unless it is worse. On
+demand the one member is the best so far (DE/best/1), as public code has it.
 
 Each round asks about the whole population: with 400 members the first child is asked about after 400 queries.
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -75,11 +76,13 @@ class DifferentialEvolution:
         encoding: `FewPixels`.
         population: members; the paper has 400.
         scale: F, by which differences are multiplied; the paper has 0.5.
+        base: what children are built on: "any" member, or the "best".
     """
 
     encoding: FewPixels
     population: Annotated[int, Ge(4)] = 400
     scale: Annotated[float, Gt(0), Le(2)] = 0.5
+    base: Literal["any", "best"] = "any"
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoding, FewPixels):
@@ -125,10 +128,12 @@ class DifferentialEvolution:
         )
 
     def _children(self, state: Evolved, rng: Stream) -> Float[Tensor, "B P k D"]:
-        """x_r1 + F (x_r2 - x_r3), the three and the member with the child's number all different."""
+        """x_r1 + F (x_r2 - x_r3), the three and the member with the child's number all different; or x_best + ..."""
         size = self.population
         parents = genome.take(state.members, others(size, rng["parents"]).flatten(1))
         base, one, two = parents.unflatten(1, (size, 3)).unbind(2)
+        if self.base == "best":  # of equals the first
+            base = genome.take(state.members, state.fitness.argmin(1, keepdim=True))
         return base + self.scale * (one - two)
 
 
