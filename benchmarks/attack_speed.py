@@ -82,7 +82,8 @@ def main() -> int:
         for row in rows
     ])  # fmt: skip
     if options.out:
-        command = f"python benchmarks/attack_speed.py --images {options.images} --budget {options.budget}"
+        more = f"--images {options.images} --budget {options.budget} --repeat {options.repeat}"
+        command = f"python benchmarks/attack_speed.py {more}"
         options.out.write_text(json.dumps({"command": command, "hardware": hardware(), "rows": rows}, indent=1) + "\n")
     return 0
 
