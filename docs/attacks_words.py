@@ -171,8 +171,9 @@ images that they were not found on; every query of the attack is counted, those 
 LIKENESS = """
 A recipe claims to be what its paper describes, so it must need no more queries than the installed implementation of
 the same paper, and succeed no less often: within the 95% interval over images, or better. `one-pixel` builds its
-children on members drawn by chance, as the paper has it; torchattacks builds them on the best one, with three members
-for each pixel: `--set base=best --set population=30` does that for 10 pixels, and stands beside it.
+children on members drawn by chance, as the paper has it; torchattacks builds them on the best one, with as many
+members as there are numbers to find: `--set base=best --set population=30` does that for 10 gray pixels, and stands
+beside it.
 """
 
 TIME = """

@@ -196,7 +196,7 @@ def test_what_did_not_fool_again_is_told():
     found = attack.sentences(made(images, config={"confirm": 2}))
     assert (
         "A success counts only where the same image, asked about 2 times more, fooled each time; else the search went "
-        "on. The best attempts at 1 image that counts as failed fooled at first, and then not each time." in found
+        "on. The best attempts at 1 image that counts as failed fooled once, and that was not confirmed." in found
     )
     assert not any("fooled each time" in text for text in attack.sentences(made(images)))
 

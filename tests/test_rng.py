@@ -321,3 +321,14 @@ def test_orders_are_equally_likely():
     )
     places = stream()["x"].permutation(1000)[0]
     assert abs(np.corrcoef(places.numpy(), np.arange(1000))[0, 1]) < 4.5 / np.sqrt(1000)
+
+
+def test_normal_numbers_are_standard_and_their_own_by_row():
+    drawn = Stream(list(range(200)), [0] * 200)["normal"].normal(5, 100)
+    assert drawn.shape == (200, 5, 100) and drawn.dtype == torch.float64
+    assert float(drawn.mean()) == pytest.approx(0, abs=0.02) and float(drawn.std()) == pytest.approx(1, abs=0.02)
+    assert float((drawn.abs() < 1).double().mean()) == pytest.approx(0.6827, abs=0.01)
+    assert float((drawn**4).mean()) == pytest.approx(3, abs=0.15)
+    assert torch.equal(drawn[7:8], Stream([7], [0])["normal"].normal(5, 100))
+    pair = Stream([7], [0])["normal"].uniform(2, 5, 100, dtype=torch.float64)
+    assert torch.allclose(drawn[7], (-2 * (1 - pair[0, 0]).log()).sqrt() * (2 * torch.pi * pair[0, 1]).cos())

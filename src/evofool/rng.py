@@ -162,6 +162,11 @@ class Stream:
             drawn *= np.float32(2.0**-24)
         return torch.from_numpy(drawn.reshape(len(self), *shape)).to(self.device)
 
+    def normal(self, *shape: int) -> Float[Tensor, "B *shape"]:
+        """Standard normal, float64 (Box and Muller 1958)."""
+        pair = self.uniform(2, *shape, dtype=torch.float64)
+        return (-2 * (1 - pair[:, 0]).log()).sqrt() * (2 * math.pi * pair[:, 1]).cos()
+
     def integers(self, high: int | Tensor, *shape: int) -> Int[Tensor, "B *shape"]:
         """Uniform on {0, ..., high - 1}, int64. `high` is a number, or a tensor that broadcasts to [B *shape]."""
         limit = torch.as_tensor(high, device=self.device)

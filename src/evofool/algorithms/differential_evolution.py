@@ -20,7 +20,6 @@ Where we differ:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -112,7 +111,7 @@ class DifferentialEvolution:
         members = _inside(self._children(state, rng), rng["anew"].uniform(*shape[:2], 2))
         if bool(first.any()):
             places = rng["places"].uniform(*shape[:2], 2)
-            colours = (MIDDLE + SPREAD * _normal(rng["colours"], (*shape[:2], shape[2] - 2))).clamp(0, 1)
+            colours = (MIDDLE + SPREAD * rng["colours"].normal(*shape[:2], shape[2] - 2)).clamp(0, 1)
             members = torch.where(first, torch.cat([places, colours.float()], 3), members)
         return Placed(painted(members, state.x), members)
 
@@ -166,11 +165,6 @@ def painted(members: Float[Tensor, "B P k D"], x: Float[Tensor, "B C H W"]) -> F
 def _inside(members: Float[Tensor, "B P k D"], anew: Float[Tensor, "B P k 2"]) -> Float[Tensor, "B P k D"]:
     places, colours = members[..., :2], members[..., 2:]
     return torch.cat([torch.where((places < 0) | (places >= 1), anew, places), colours.clamp(0, 1)], 3)
-
-
-def _normal(rng: Stream, shape: tuple[int, ...]) -> Float[Tensor, "B *shape"]:
-    pair = rng.uniform(2, *shape, dtype=torch.float64)
-    return (-2 * (1 - pair[:, 0]).log()).sqrt() * (2 * math.pi * pair[:, 1]).cos()
 
 
 def example() -> DifferentialEvolution:

@@ -109,7 +109,7 @@ class PixelWalk:
 
     def numbers(self, image_shape: tuple[int, int, int]) -> int:
         """How many numbers the model of an image holds."""
-        return 2 * math.prod(image_shape)
+        return 2 * math.prod(image_shape) + 3 * math.prod(image_shape[1:])
 
     def open(self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], pool: Pool) -> Hints:
         """What is thought at first."""
@@ -185,7 +185,7 @@ class PixelWalk:
         prior = model.prior
         held = (best != 0).any(1).flatten(1)
         number = (share * pixels).round().long().clamp(min=1)
-        drawn = model.effect + model.doubt.sqrt() * _normal(rng["go"], total)
+        drawn = model.effect + model.doubt.sqrt() * rng["go"].normal(total).float()
         stay = smallest((-drawn).masked_fill(~held, torch.inf), (held.sum(1) - number).clamp(min=0)) & held
         come = torch.minimum(pixels - stay.sum(1), (~held).sum(1))
         weight = prior.abs().sum(1).flatten(1)
@@ -221,9 +221,3 @@ class PixelWalk:
         chosen = often.argsort(descending=True, stable=True)[: self.pixels]
         mask = torch.zeros_like(often, dtype=torch.bool).index_fill(0, chosen, True) & (often > 0)
         return torch.where(mask.view(1, *total.shape[1:]), torch.where(total >= 0, 1.0, -1.0), 0.0)
-
-
-def _normal(rng: Stream, count: int) -> Float[Tensor, "B n"]:
-    """Standard normal draws (Box and Muller)."""
-    pair = rng.uniform(2, count, dtype=torch.float64)
-    return ((-2 * (1 - pair[:, 0]).log()).sqrt() * (2 * math.pi * pair[:, 1]).cos()).float()

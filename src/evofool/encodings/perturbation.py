@@ -84,8 +84,7 @@ class LpBall:
         """Uniform in the cube of an L-inf ball; of an L2 ball, uniform in direction and in radius."""
         if self.norm == "linf":
             return self.repair((2 * rng["cube"].uniform(n, *x.shape[1:]) - 1) * self.eps, x)
-        pair = rng["direction"].uniform(2, n, *x.shape[1:], dtype=torch.float64)
-        normal = (-2 * (1 - pair[:, 0]).log()).sqrt() * (2 * math.pi * pair[:, 1]).cos()
+        normal = rng["direction"].normal(n, *x.shape[1:])
         radius = self.eps * rng["radius"].uniform(n, 1, 1, 1)
         return self.repair((normal / normal.flatten(2).norm(dim=2)[..., None, None, None] * radius).float(), x)
 

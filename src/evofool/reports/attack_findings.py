@@ -73,8 +73,8 @@ def _confirmed(results: Results) -> Iterable[str]:
     once = sum(image.outcome == "failed" and _seems_fooled(image, results) for image in results.images)
     again = "once more" if times == 1 else f"{times:,} times more"
     failed = (
-        f" The best attempts at {count(once, 'image')} that {'counts' if once == 1 else 'count'} as failed fooled at "
-        "first, and then not each time."
+        f" The best attempts at {count(once, 'image')} that {'counts' if once == 1 else 'count'} as failed fooled "
+        "once, and that was not confirmed."
     )
     yield (
         f"A success counts only where the same image, asked about {again}, fooled each time; else the search went on."
